@@ -1,0 +1,205 @@
+"""What a study set out to do, as its resolved ``study.yaml`` says it, and where the studies of a root are."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from results.errors import StudyNotFound, StudyUnreadable
+from results.schema import METRICS
+
+_AMENDMENT = re.compile(r"study(?:-(\d+))?\.yaml")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_AXIS = {"loss.beta": "inverse temperature beta", "loss.alpha": "tampering exponent alpha"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyFacts:
+    """The part of a resolved study that reports, tracking and status need."""
+
+    study_dir: Path
+    """Folder of the study."""
+    id: str
+    """32 hex digits, unique to the study wherever it is copied."""
+    name: str
+    """Name of the study, unique in its root."""
+    amendment: int
+    """1 for ``study.yaml``, n for ``study-n.yaml``."""
+    epochs: int
+    """Length of a full trial."""
+    space: Mapping[str, str]
+    """What is searched: dotted recipe path to its range, in words."""
+    arms: Mapping[str, Mapping[str, object]]
+    """Arms by name, each with the recipe values that it fixes."""
+    reference: str | None
+    """The arm that others are compared with."""
+    metric: str
+    """What is searched for, for instance ``val/accuracy``."""
+    mode: str
+    """``max`` or ``min``."""
+    epoch_rule: str
+    """Which epoch of a trial counts; ``last``."""
+    sampler: str
+    """Name of the sampler."""
+    trials: int
+    """Trials to explore in each arm."""
+    seed: int
+    """Seed of the search."""
+    search_seeds: int
+    """Seeds of an explored trial."""
+    confirm_seeds: int
+    """Fresh seeds that each chosen trial is run on again; 0 without the stage confirm."""
+    confirm_top: int
+    """Explored trials of every arm but the reference that are confirmed."""
+    stopping: str
+    """Name of the stopping rule."""
+    grace_epochs: int
+    """Epoch of the first rung."""
+    reduction_factor: float
+    """One in this many trials passes a rung."""
+
+    @property
+    def temperature(self) -> str | None:
+        """The searched path that the report is about: the first under ``loss.``, else the first of all."""
+        return next((path for path in self.space if path.startswith("loss.")), next(iter(self.space), None))
+
+    @property
+    def temperature_is_log(self) -> bool:
+        """Whether the temperature dimension is searched on a log scale."""
+        return self.space.get(self.temperature or "", "").startswith("log")
+
+    @property
+    def axis_label(self) -> str:
+        """The temperature dimension in words."""
+        return _AXIS.get(self.temperature or "", self.temperature or "trial")
+
+    @property
+    def test_metric(self) -> str:
+        """The searched metric on the test split."""
+        counterpart = f"test/{self.metric.partition('/')[2]}"
+        return counterpart if counterpart in METRICS else "test/accuracy"
+
+    @property
+    def test_mode(self) -> str:
+        """``max`` or ``min``: which way the test metric is better."""
+        return "min" if self.test_metric.endswith("loss") else "max"
+
+
+def load_facts(study_dir: Path) -> StudyFacts:
+    """Reads the newest resolved study file of a study.
+
+    Args:
+        study_dir: Folder of the study.
+
+    Returns:
+        Its facts.
+
+    Raises:
+        StudyNotFound: There is no ``study.yaml`` in the folder.
+        StudyUnreadable: The file is no YAML mapping, or lacks a fact.
+    """
+    study_dir = Path(study_dir)
+    path, amendment = _newest(study_dir)
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        return _facts(study_dir, amendment, document)
+    except KeyError as error:
+        raise StudyUnreadable(
+            f"a resolved study must have {error}, but {path} lacks it. Restore the file, thermotune wrote it itself"
+        ) from error
+    except (yaml.YAMLError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
+        raise StudyUnreadable(
+            f"a resolved study must be a YAML mapping as thermotune writes it, but {path} is not: {error}. "
+            "Restore the file"
+        ) from error
+
+
+def find_study(root: Path, name: str) -> Path:
+    """The folder of a study.
+
+    Args:
+        root: Folder of all studies.
+        name: Name of the study.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        StudyNotFound: There is none of that name; the message lists those there are.
+    """
+    folder = Path(root) / name
+    if name and (folder / "study.yaml").is_file() and folder.parent == Path(root):
+        return folder
+    names = [path.name for path in study_dirs(root)]
+    if not names:
+        there = f"{root} holds no study yet. Submit one, or give another --root"
+    else:
+        near = difflib.get_close_matches(name, names, n=1)
+        there = f"{root} holds: {', '.join(names)}." + (f" Did you mean {near[0]}?" if near else "")
+    raise StudyNotFound(f"a study must exist to be asked about, but there is no study {name!r}; {there}")
+
+
+def study_dirs(root: Path) -> list[Path]:
+    """Folders of all studies of a root, by name; empty when the root does not exist."""
+    root = Path(root)
+    return sorted(path.parent for path in root.glob("*/study.yaml")) if root.is_dir() else []
+
+
+def _newest(study_dir: Path) -> tuple[Path, int]:
+    found = [(int(m[1] or 1), p) for p in study_dir.glob("study*.yaml") if (m := _AMENDMENT.fullmatch(p.name))]
+    if not found:
+        raise StudyNotFound(
+            f"a study's folder must hold study.yaml, but {study_dir} does not. Check the name of the study and --root"
+        )
+    amendment, path = max(found)
+    return path, amendment
+
+
+def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> StudyFacts:  # Any: YAML, checked below
+    search, seeds, stopping = document["search"], document["seeds"], document["stopping"]
+    mode = str(search["mode"])
+    if mode not in ("max", "min"):
+        raise ValueError(f"search.mode must be max or min, got {mode!r}")
+    return StudyFacts(
+        study_dir=study_dir,
+        id=str(document["id"]),
+        name=str(document["name"]),
+        amendment=amendment,
+        epochs=int(document["recipe"]["epochs"]),
+        space={str(path): _range(spec) for path, spec in (document["space"] or {}).items()},
+        arms={str(name): dict((arm or {}).get("set") or {}) for name, arm in document["arms"].items()},
+        reference=document.get("reference"),
+        metric=str(search["metric"]),
+        mode=mode,
+        epoch_rule=str(search["epoch_rule"]),
+        sampler=str(search["sampler"]),
+        trials=int(search["trials"]),
+        seed=int(search["seed"]),
+        search_seeds=int(seeds["search"]),
+        confirm_seeds=int(seeds["confirm"]),
+        confirm_top=int(document["confirm"]["top"]),
+        stopping=str(stopping["name"]),
+        grace_epochs=int(stopping.get("grace_epochs") or 1),
+        reduction_factor=float(stopping.get("reduction_factor") or 1),
+    )
+
+
+def _range(spec: object) -> str:
+    """A dimension as the study file writes it, in one line: ``log 0.01 .. 10, times loss.beta ** -1``."""
+    if not isinstance(spec, Mapping):
+        return str(spec)
+    words = []
+    for key, value in spec.items():
+        if isinstance(value, list) and len(value) == 2 and key not in ("choice", "grid"):
+            words.append(f"{key} {value[0]} .. {value[1]}")
+        elif isinstance(value, list):
+            words.append(f"{key} {', '.join(map(str, value))}")
+        else:
+            words.append(f"{key} {value}")
+    return ", ".join(words)

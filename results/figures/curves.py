@@ -1,0 +1,165 @@
+"""Learning curves coloured by temperature."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from results.figures.parts import (
+    HEAT,
+    REFERENCE,
+    Axis,
+    axis_title,
+    log_ticks,
+    position,
+    safe,
+    style,
+    value_range,
+    without_tail,
+)
+from results.formats import metric as metric_text
+from results.formats import setting as setting_text
+
+_CURVE_BINS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A trial's metric over epochs."""
+
+    trial: str
+    arm: str
+    x: float | None
+    """Value on the temperature axis; None if the trial has none."""
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+    full: bool
+    """Whether it was trained to the end."""
+
+
+def curves_figure(
+    curves: Sequence[Curve], *, axis: Axis, metric: str, epochs: int, reference: str | None, best_reference: str | None
+) -> go.Figure:
+    """Learning curves of explored trials, coloured by temperature; the reference's best in black on top.
+
+    Args:
+        curves: Explored trials.
+        axis: The temperature, for the colour scale.
+        metric: Name of the metric.
+        epochs: Length of a full trial.
+        reference: The reference arm; its other curves are left out.
+        best_reference: Its best trial.
+
+    Returns:
+        A figure; its range is that of the usual full trials after the first, steep quarter of the epochs.
+    """
+    scale = 100 if metric.endswith("accuracy") else 1
+    figure = go.Figure()
+    colored = [c for c in curves if c.arm != reference and c.x is not None]
+    places = {c.trial: position(c.x, axis.log) for c in colored if c.x is not None}
+    low, high = min(places.values(), default=0.0), max(places.values(), default=1.0)
+    width = (high - low) or 1.0
+    for full in (False, True):
+        for step in range(_CURVE_BINS):
+            group = [
+                c
+                for c in colored
+                if c.full is full and min(_CURVE_BINS - 1, int((places[c.trial] - low) / width * _CURVE_BINS)) == step
+            ]
+            if group:
+                figure.add_trace(_curve_bundle(group, heat((step + 0.5) / _CURVE_BINS), full, axis, metric, scale))
+    for curve in curves:
+        if curve.trial == best_reference:
+            trace = _curve_bundle([curve], REFERENCE, True, axis, metric, scale)
+            trace.update(name=f"best of the reference {safe(curve.arm)}", showlegend=True, line={"width": 3})
+            figure.add_trace(trace)
+    if places:
+        _color_bar(figure, axis, low, high)
+    drawn = [c for c in curves if c.arm != reference or c.trial == best_reference]
+    usual = without_tail([c.values[-1] for c in drawn if c.full], metric)
+    late = [
+        scale * v
+        for c in drawn
+        if c.full and c.values[-1] in usual
+        for e, v in zip(c.epochs, c.values, strict=True)
+        if e >= epochs / 4
+    ]
+    everything = [scale * v for c in drawn for v in c.values]
+    figure.update_yaxes(title_text=axis_title(metric), range=value_range(late or everything))
+    figure.update_xaxes(title_text="epoch", range=[0.5, epochs + 0.5])
+    style(figure, height=460)
+    return figure
+
+
+def heat(place: float) -> str:
+    """Colour of a place 0..1 between cold and hot."""
+    for (low, cold), (high, warm) in itertools.pairwise(HEAT):
+        if place <= high:
+            share = max(0.0, (place - low) / (high - low))
+            mixed = [round(a + (b - a) * share) for a, b in zip(_rgb(cold), _rgb(warm), strict=True)]
+            return "#{:02x}{:02x}{:02x}".format(*mixed)
+    return HEAT[-1][1]
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def _curve_bundle(curves: Sequence[Curve], color: str, full: bool, axis: Axis, metric: str, scale: float) -> go.Scatter:
+    """Curves of one colour as one trace, with gaps between them: a page draws few traces faster than many."""
+    xs: list[int | None] = []
+    ys: list[float | None] = []
+    texts: list[str] = []
+    for curve in curves:
+        xs += [*curve.epochs, None]
+        ys += [*(scale * v if math.isfinite(v) else None for v in curve.values), None]
+        at = "" if curve.x is None else f", {safe(axis.label)} {setting_text(curve.x)}"
+        texts += [
+            *(
+                f"{curve.trial}{at}<br>epoch {e}: {metric_text(metric, v)}"
+                for e, v in zip(curve.epochs, curve.values, strict=True)
+            ),
+            "",
+        ]
+    lone = all(len(c.epochs) == 1 for c in curves)
+    return go.Scatter(
+        x=xs,
+        y=ys,
+        mode="markers" if lone else "lines",
+        line={"color": color, "width": 1.8 if full else 1},
+        marker={"color": color, "size": 4},
+        opacity=0.95 if full else 0.35,
+        text=texts,
+        hovertemplate="%{text}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _color_bar(figure: go.Figure, axis: Axis, low: float, high: float) -> None:
+    ticks = log_ticks(low, high) if axis.log else None
+    figure.add_trace(
+        go.Scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            showlegend=False,
+            marker={
+                "color": [low],
+                "cmin": low,
+                "cmax": high,
+                "colorscale": [list(step) for step in HEAT],
+                "showscale": True,
+                "colorbar": {
+                    "title": {"text": safe(axis.label), "side": "right"},
+                    "thickness": 12,
+                    "outlinewidth": 0,
+                    "tickvals": ticks,
+                    "ticktext": [setting_text(10**t) for t in ticks] if ticks is not None else None,
+                },
+            },
+        )
+    )

@@ -1,0 +1,103 @@
+"""What became of the trials at every rung."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from results.figures.parts import FAILURE, STOPPED, safe, style
+
+_LABELLED = 0.06  # share of the tallest bar that a part needs to have room for its number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of an arm's trials between one rung and the next."""
+
+    arm: str
+    epoch: int
+    """Epoch of the rung; 0 for the start."""
+    went_on: int
+    """Trials that went on to the next rung, or are still on their way there."""
+    stopped: int
+    """Trials stopped at this rung."""
+    diverged: int
+    """Trials that diverged after this rung and before the next one."""
+    failed: int
+    """Trials that failed there."""
+
+    @property
+    def reached(self) -> int:
+        """Trials that came to this rung."""
+        return self.went_on + self.stopped + self.diverged + self.failed
+
+
+def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
+    """What became of the trials at every rung, one panel an arm.
+
+    Args:
+        fates: Rungs of all arms, the start and the last epoch included.
+        epochs: Length of a full trial.
+
+    Returns:
+        A figure of stacked bars: the whole bar is what reached the rung.
+    """
+    arms = list(dict.fromkeys(f.arm for f in fates))
+    figure = make_subplots(
+        rows=1,
+        cols=max(1, len(arms)),
+        shared_yaxes=True,
+        subplot_titles=[safe(a) for a in arms],
+        horizontal_spacing=0.04,
+    )
+    parts: tuple[tuple[str, str, Callable[[Fate], int]], ...] = (
+        ("went on", "#2563a8", lambda f: f.went_on),
+        ("stopped here", STOPPED, lambda f: f.stopped),
+        ("diverged before the next", FAILURE, lambda f: f.diverged),
+        ("failed", "#e8a33d", lambda f: f.failed),
+    )
+    tallest = max((f.reached for f in fates), default=1)
+    for column, arm in enumerate(arms, start=1):
+        rungs = [f for f in fates if f.arm == arm]
+        names = ["start" if f.epoch == 0 else "end" if f.epoch >= epochs else f"epoch {f.epoch}" for f in rungs]
+        for name, fill, count in parts:
+            heights = [count(f) for f in rungs]
+            if any(heights) or name == "went on":
+                figure.add_trace(
+                    go.Bar(
+                        x=names,
+                        y=heights,
+                        name=name,
+                        legendgroup=name,
+                        showlegend=column == 1 or not any(t.name == name and t.showlegend for t in figure.data),
+                        marker={"color": fill, "line": {"width": 0}},
+                        text=[str(h) if h >= _LABELLED * tallest else "" for h in heights],
+                        textposition="inside",
+                        insidetextanchor="middle",
+                        textangle=0,
+                        hovertemplate=f"%{{x}}: %{{y}} {name}<extra>{safe(arm)}</extra>",
+                    ),
+                    row=1,
+                    col=column,
+                )
+        figure.add_trace(
+            go.Scatter(
+                x=names,
+                y=[f.reached for f in rungs],
+                text=[f"<b>{f.reached}</b>" for f in rungs],
+                mode="text",
+                textposition="top center",
+                showlegend=False,
+                hoverinfo="skip",
+            ),
+            row=1,
+            col=column,
+        )
+    figure.update_layout(barmode="stack", bargap=0.25, uniformtext={"minsize": 11, "mode": "show"})
+    figure.update_yaxes(range=[0, 1.12 * tallest])
+    figure.update_yaxes(title_text="trials", row=1, col=1)
+    style(figure, height=380)
+    return figure

@@ -1,0 +1,245 @@
+"""Metric against temperature: the answer of a study in one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from results.figures.parts import (
+    FAILURE,
+    REFERENCE,
+    Axis,
+    arm_colors,
+    axis_title,
+    log_ticks,
+    position,
+    safe,
+    style,
+    value_range,
+    without_tail,
+)
+from results.formats import metric as metric_text
+from results.formats import setting as setting_text
+from results.schema import TrialState
+from results.statistics import MeanInterval
+
+_STRIP = {TrialState.PRUNED: "stopped early", TrialState.DIVERGED: "diverged", TrialState.FAILED: "failed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploredPoint:
+    """An explored trial in the plane of temperature and metric."""
+
+    trial: str
+    arm: str
+    x: float
+    """Value on the temperature axis."""
+    y: float | None
+    """The metric at its last epoch; None if it has none."""
+    epochs: int
+    state: TrialState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedPoint:
+    """A confirmed candidate: one value a seed and their mean."""
+
+    trial: str
+    arm: str
+    x: float
+    values: tuple[float, ...]
+    mean: MeanInterval
+
+
+def temperature_figure(
+    points: Sequence[ExploredPoint],
+    confirmed: Sequence[ConfirmedPoint],
+    *,
+    axis: Axis,
+    metric: str,
+    reference: str | None,
+    baseline: MeanInterval | None,
+) -> go.Figure:
+    """Metric against temperature: full trials above, those that ended early in a strip of their own below.
+
+    Args:
+        points: Explored trials.
+        confirmed: Candidates on fresh seeds.
+        axis: The temperature.
+        metric: Name of the metric, ``split/name``.
+        reference: The reference arm, drawn in black.
+        baseline: Its confirmed level, drawn as a line with its interval.
+
+    Returns:
+        A figure; its y range follows trials trained to the end and confirmed values only.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
+    scale = 100 if metric.endswith("accuracy") else 1
+    arms = list(dict.fromkeys([p.arm for p in points] + [c.arm for c in confirmed]))
+    color = arm_colors(arms, reference)
+    certain = [scale * v for c in confirmed for v in (*c.values, c.mean.mean, c.mean.low, c.mean.high) if v is not None]
+    if baseline is not None:
+        certain += [scale * v for v in (baseline.mean, baseline.low, baseline.high) if v is not None]
+    explored = [scale * p.y for p in points if p.state is TrialState.COMPLETED and p.y is not None and _finite(p.y)]
+    span = value_range(without_tail(explored, metric) + certain)
+    if baseline is not None:
+        _baseline(figure, baseline, scale, str(reference))
+    for arm in arms:
+        full = [p for p in points if p.arm == arm and p.state is TrialState.COMPLETED and _finite(p.y)]
+        _marks(figure, full, f"{arm}, explored to the end", color[arm], metric, scale, span)
+    for candidate in confirmed:
+        _confirmed(figure, candidate, color[candidate.arm], metric, scale)
+    _strip(figure, points, color, metric)
+    figure.update_yaxes(title_text=axis_title(metric), range=span, row=1, col=1)
+    style(figure, height=560)
+    _x_axis(figure, axis, [p.x for p in points] + [c.x for c in confirmed])
+    return figure
+
+
+def _baseline(figure: go.Figure, baseline: MeanInterval, scale: float, reference: str) -> None:
+    if baseline.low is not None and baseline.high is not None:
+        figure.add_hrect(
+            y0=scale * baseline.low,
+            y1=scale * baseline.high,
+            fillcolor=REFERENCE,
+            opacity=0.07,
+            line_width=0,
+            layer="below",
+            row=1,
+            col=1,
+            exclude_empty_subplots=False,
+        )
+    line = {"color": REFERENCE, "width": 1.5, "dash": "dash"}
+    figure.add_hline(y=scale * baseline.mean, line=line, row=1, col=1, exclude_empty_subplots=False)
+    label = f"{safe(reference)}: mean and 95 % interval over {baseline.n} seeds"
+    figure.add_trace(
+        go.Scatter(x=[None], y=[None], mode="lines", name=label, line=line),
+        row=1,
+        col=1,
+    )
+
+
+def _marks(
+    figure: go.Figure,
+    points: Sequence[ExploredPoint],
+    name: str,
+    color: str,
+    metric: str,
+    scale: float,
+    span: list[float] | None,
+) -> None:
+    """Trials trained to the end; those outside the range sit at its edge as triangles that point to where they are."""
+    if points and span:
+        low, high = span[0] + 0.015 * (span[1] - span[0]), span[1] - 0.015 * (span[1] - span[0])
+        points = sorted(points, key=lambda p: not span[0] <= scale * (p.y or 0.0) <= span[1])  # the key shows the first
+        values = [scale * p.y for p in points if p.y is not None]
+        shown = [min(high, max(low, v)) for v in values]
+        symbols = ["triangle-down" if v < span[0] else "triangle-up" if v > span[1] else "circle" for v in values]
+        figure.add_trace(
+            go.Scatter(
+                x=[p.x for p in points],
+                y=shown,
+                mode="markers",
+                name=safe(name),
+                marker={"color": "white", "symbol": symbols, "size": 8, "line": {"color": color, "width": 1.8}},
+                text=[f"{p.trial}: {metric_text(metric, p.y)} at {setting_text(p.x)}" for p in points],
+                hovertemplate="%{text}<extra></extra>",
+            ),
+            row=1,
+            col=1,
+        )
+
+
+def _confirmed(figure: go.Figure, candidate: ConfirmedPoint, color: str, metric: str, scale: float) -> None:
+    mean = candidate.mean
+    figure.add_trace(
+        go.Scatter(
+            x=[candidate.x] * len(candidate.values),
+            y=[scale * v for v in candidate.values],
+            mode="markers",
+            showlegend=False,
+            marker={"color": color, "size": 5, "opacity": 0.45},
+            text=[f"{candidate.trial}, one confirm seed: {metric_text(metric, v)}" for v in candidate.values],
+            hovertemplate="%{text}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
+    half = scale * (mean.high - mean.mean) if mean.high is not None else 0
+    figure.add_trace(
+        go.Scatter(
+            x=[candidate.x],
+            y=[scale * mean.mean],
+            error_y={"type": "data", "array": [half], "color": color, "thickness": 2, "width": 6},
+            mode="markers",
+            name=f"{safe(candidate.arm)}, confirmed: {candidate.trial}",
+            marker={"color": color, "size": 11, "symbol": "diamond"},
+            text=[f"{candidate.trial}, mean of {mean.n} confirm seeds: {metric_text(metric, mean.mean)}"],
+            hovertemplate="%{text}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
+
+
+def _strip(figure: go.Figure, points: Sequence[ExploredPoint], color: Mapping[str, str], metric: str) -> None:
+    """The lower panel: where trials ended early, whatever their value."""
+    symbols = {TrialState.PRUNED: "line-ns-open", TrialState.DIVERGED: "x", TrialState.FAILED: "square"}
+    rows = [label for state, label in _STRIP.items() if any(p.state is state for p in points)]
+    for state, label in _STRIP.items():
+        ended = [p for p in points if p.state is state]
+        if ended:
+            red = state is TrialState.DIVERGED
+            figure.add_trace(
+                go.Scatter(
+                    x=[p.x for p in ended],
+                    y=[label] * len(ended),
+                    mode="markers",
+                    showlegend=False,
+                    marker={
+                        "color": FAILURE if red else [color[p.arm] for p in ended],
+                        "symbol": symbols[state],
+                        "size": 9 if red else 12,
+                        "opacity": 0.9 if red else 0.55,
+                        "line": {"width": 0 if red else 1.5},
+                    },
+                    text=[
+                        f"{p.trial} ({safe(p.arm)}) {label} at epoch {p.epochs}, last {metric_text(metric, p.y)}, "
+                        f"at {setting_text(p.x)}"
+                        for p in ended
+                    ],
+                    hovertemplate="%{text}<extra></extra>",
+                ),
+                row=2,
+                col=1,
+            )
+    figure.update_yaxes(
+        type="category",
+        categoryorder="array",
+        categoryarray=rows[::-1],
+        range=[-0.6, max(0, len(rows) - 1) + 0.6],
+        showgrid=False,
+        row=2,
+        col=1,
+    )
+
+
+def _x_axis(figure: go.Figure, axis: Axis, values: Sequence[float]) -> None:
+    if axis.log and values:
+        places = [position(v, True) for v in values]
+        low, high = min(places), max(places)
+        pad = 0.04 * ((high - low) or 1.0)
+        figure.update_xaxes(type="log", range=[low - pad, high + pad], dtick=1)
+        ticks = log_ticks(low, high)
+        figure.update_xaxes(
+            tickmode="array", tickvals=[10**t for t in ticks], ticktext=[setting_text(10**t) for t in ticks]
+        )
+    figure.update_xaxes(title_text=safe(axis.label), row=2, col=1)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

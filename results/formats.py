@@ -1,0 +1,112 @@
+"""Numbers as people read them: accuracy in percent, settings with three digits, times in the unit that fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from results.statistics import MeanInterval, PairedDifference
+
+NONE = "-"
+"""What stands where there is no value."""
+
+
+def metric(name: str, value: float | None) -> str:
+    """A metric's value with its unit.
+
+    Args:
+        name: Metric, ``split/name``.
+        value: Its value; accuracies in 0..1.
+
+    Returns:
+        For instance ``97.50 %`` or ``0.1234 nats``; ``-`` without a value.
+
+    Example:
+        >>> metric("val/accuracy", 0.975), metric("val/loss", 0.12345), metric("val/loss", None)
+        ('97.50 %', '0.1235 nats', '-')
+    """
+    if value is None:
+        return NONE
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f} nats"
+
+
+def metric_words(name: str) -> str:
+    """A metric in words: ``val/accuracy`` is ``validation accuracy``."""
+    split, _, quantity = name.partition("/")
+    word = {"val": "validation", "train": "training"}.get(split, split)
+    return f"{word} {quantity}"
+
+
+def interval(name: str, mean: MeanInterval | None, *, n: bool = True) -> str:
+    """A mean with its 95 % interval: ``97.50 % [97.10, 97.90], n = 5``.
+
+    Args:
+        name: Metric, ``split/name``.
+        mean: The mean, None where there is none.
+        n: Whether to say n; not where a column of its own does.
+    """
+    if mean is None:
+        return NONE
+    ends = "" if mean.low is None or mean.high is None else f" [{_bare(name, mean.low)}, {_bare(name, mean.high)}]"
+    return f"{metric(name, mean.mean)}{ends}" + (f", n = {mean.n}" if n else "")
+
+
+def difference(name: str, paired: PairedDifference) -> str:
+    """A difference with its unit, sign and 95 % interval: ``+0.52 percentage points, 95 % interval +0.31 to +0.73``."""
+    unit = "percentage points" if name.endswith("accuracy") else "nats"
+    return (
+        f"{_bare(name, paired.mean, '+')} {unit}, "
+        f"95 % interval {_bare(name, paired.low, '+')} to {_bare(name, paired.high, '+')}"
+    )
+
+
+def p_value(p: float) -> str:
+    """A p value: ``p = 0.012``, ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def setting(value: object) -> str:
+    """A value of the recipe: three significant digits for a float, everything else as it is.
+
+    Example:
+        >>> setting(3.14159), setting(1.0), setting(0.00012345), setting(128), setting("sgd")
+        ('3.14', '1', '0.000123', '128', 'sgd')
+    """
+    if isinstance(value, bool) or not isinstance(value, float):
+        return NONE if value is None else str(value)
+    return f"{value:.3g}"
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """Settings in one line: ``loss.beta 3.14, optimizer.lr 0.01``."""
+    return ", ".join(f"{path} {setting(value)}" for path, value in values.items()) or NONE
+
+
+def duration(seconds: float) -> str:
+    """A time in the units that fit.
+
+    Example:
+        >>> duration(0.25), duration(75), duration(3725), duration(200000)
+        ('0.2 s', '1 min 15 s', '1 h 02 min', '2 d 7 h')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: ``1 trial``, ``3 trials``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _bare(name: str, value: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.2f}" if name.endswith("accuracy") else f"{value:{sign}.4f}"

@@ -1,0 +1,357 @@
+"""The best-config report: what a study found, how sure that is, what it cost and what to do next."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from results import formats
+from results.environment import mask
+from results.facts import StudyFacts
+from results.query import StudyView, Trial
+from results.report.model import ArmCount, Best, Candidate, Progress, Report, Step, TimeUse, TopTrial
+from results.report.wording import verdict
+from results.schema import Stage, StudyState, TrialState
+from results.statistics import Comparison, compare, mean_interval
+
+TOP = 10
+"""Explored trials that a report lists."""
+
+
+def build(study_dir: Path, *, command: str = "thermotune") -> Report:
+    """Makes the report of a study from its records, at any time in its life.
+
+    Args:
+        study_dir: Folder of the study.
+        command: What the printed commands begin with, for instance ``thermotune --root runs``.
+
+    Returns:
+        The report.
+
+    Raises:
+        StudyNotFound: There is no study in the folder.
+        StudyUnreadable: Its ``study.yaml`` lacks facts.
+        RecordsUnreadable: A file among its records is damaged, foreign or newer.
+    """
+    return report_of(StudyView(study_dir), command=command)
+
+
+def report_of(view: StudyView, *, command: str = "thermotune") -> Report:
+    """The report of a snapshot that is already there; otherwise as ``build``."""
+    return _Builder(view, command).report()
+
+
+class _Builder:
+    """Works one report out."""
+
+    def __init__(self, view: StudyView, command: str) -> None:
+        self.view = view
+        self.facts: StudyFacts = view.facts
+        self.command = command
+        self.explored = [t for t in view.trials if t.stage is Stage.EXPLORE]
+        self.confirming = [t for t in view.trials if t.stage is Stage.CONFIRM]
+        self.candidates = self._candidates()
+        self.confirmed = bool(self.candidates) and all(c.ended == c.seeds for c in self.candidates)
+
+    def report(self) -> Report:
+        best_candidate = self._leader(reference=False) if self.confirmed else None
+        reference = self._leader(reference=True)
+        best = self._best(best_candidate)
+        comparison = self._comparison(best_candidate, reference)
+        progress = self._progress()
+        return Report(
+            study=self.facts.name,
+            state=self.view.state,
+            generated_at=datetime.now(UTC).replace(microsecond=0),
+            metric=self.facts.metric,
+            test_metric=self.facts.test_metric,
+            mode=self.facts.mode,
+            space=self.facts.space,
+            reference_arm=self.facts.reference,
+            progress=progress,
+            verdict=verdict(self.facts, progress, best, best_candidate, reference, comparison),
+            best=best,
+            candidates=self.candidates,
+            reference=reference,
+            comparison=comparison,
+            test_openings=self._test_openings(),
+            top=self._top(),
+            counts=self._counts(),
+            time=self._time(),
+            notes=self._notes(),
+            steps=self._steps(best),
+            run_on=self._run_on(),
+            view=self.view,
+        )
+
+    def _settings(self, trial: Trial) -> dict[str, object]:
+        return {path: value for path in self.facts.space if (value := trial.setting(path)) is not None}
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        sources = {t.trial: t for t in self.explored}
+        runs: dict[str, list[Trial]] = {}
+        for trial in self.confirming:
+            if trial.source in sources:
+                runs.setdefault(trial.source, []).append(trial)
+        found = [self._candidate(sources[source], trials) for source, trials in runs.items()]
+        order = {t.trial: i for i, t in enumerate(self.explored)}
+        means = {c.trial: c.validation.mean if c.validation else None for c in found}
+        return tuple(sorted(found, key=lambda c: (self._rank(means[c.trial]), order[c.trial])))
+
+    def _candidate(self, source: Trial, runs: Sequence[Trial]) -> Candidate:
+        validation, test = {}, {}
+        for run in runs:
+            if run.state is not TrialState.COMPLETED:
+                continue
+            seed = run.seeds[0]
+            if run.value is not None and math.isfinite(run.value):
+                validation[seed] = run.value
+            tested = self.view.epoch_means[run.trial][-1].metrics.get(self.facts.test_metric)
+            if tested is not None and math.isfinite(tested):
+                test[seed] = tested
+        states = Counter(run.state for run in runs)
+        return Candidate(
+            trial=source.trial,
+            arm=source.arm,
+            settings=self._settings(source),
+            explored=source.value,
+            seeds=max(self.facts.confirm_seeds, len(runs)),
+            ended=sum(n for state, n in states.items() if state.is_final),
+            diverged=states[TrialState.DIVERGED],
+            failed=states[TrialState.FAILED],
+            validation=mean_interval(list(validation.values())) if validation else None,
+            test=mean_interval(list(test.values())) if test else None,
+            validation_by_seed=validation,
+            test_by_seed=test,
+        )
+
+    def _rank(self, value: float | None) -> float:
+        """Sorts the best value first and missing ones last."""
+        if value is None or not math.isfinite(value):
+            return math.inf
+        return -value if self.facts.mode == "max" else value
+
+    def _leader(self, *, reference: bool) -> Candidate | None:
+        """Best candidate by mean validation metric that diverged on no seed; the candidates are sorted so."""
+        for candidate in self.candidates:
+            is_reference = candidate.arm == self.facts.reference
+            if is_reference == reference and candidate.validation is not None and not candidate.diverged:
+                return candidate
+        return None
+
+    def _best(self, confirmed: Candidate | None) -> Best | None:
+        rule = f"{self.facts.epoch_rule} epoch"
+        if confirmed is not None and confirmed.validation is not None:
+            return Best(
+                trial=confirmed.trial,
+                arm=confirmed.arm,
+                settings=confirmed.settings,
+                value=confirmed.validation.mean,
+                source=f"validation split, {rule}, mean over {confirmed.validation.n} confirm seeds",
+                confirmed=True,
+                retrain=f"{self.command} train {self.facts.name} {confirmed.trial}",
+            )
+        if self.confirmed:
+            return None
+        done = [t for t in self._full(self.explored) if t.arm != self.facts.reference]
+        if not done:
+            return None
+        first = min(done, key=lambda t: self._rank(t.value))
+        assert first.value is not None
+        seeds = "one seed" if len(first.seeds) <= 1 else f"{len(first.seeds)} seeds"
+        return Best(
+            trial=first.trial,
+            arm=first.arm,
+            settings=self._settings(first),
+            value=first.value,
+            source=f"validation split, {rule}, search stage only, {seeds}: not confirmed",
+            confirmed=False,
+            retrain=f"{self.command} train {self.facts.name} {first.trial}",
+        )
+
+    @staticmethod
+    def _full(trials: Sequence[Trial]) -> list[Trial]:
+        return [t for t in trials if t.state is TrialState.COMPLETED and t.value is not None and math.isfinite(t.value)]
+
+    def _comparison(self, best: Candidate | None, reference: Candidate | None) -> Comparison | None:
+        if best is None or reference is None:
+            return None
+        ended = Counter(t.arm for t in self.explored if t.state.is_final)
+        return compare(
+            best.test_by_seed,
+            reference.test_by_seed,
+            mode=self.facts.test_mode,
+            candidate_trials=ended[best.arm],
+            reference_trials=ended[reference.arm],
+        )
+
+    def _progress(self) -> Progress:
+        return Progress(
+            state=self.view.state,
+            explored=sum(t.state.is_final for t in self.explored),
+            to_explore=max(self.facts.trials * len(self.facts.arms), len(self.explored)),
+            completed=len(self._full(self.explored)),
+            confirmed=sum(c.ended for c in self.candidates),
+            to_confirm=sum(c.seeds for c in self.candidates),
+        )
+
+    def _test_openings(self) -> int:
+        """Rounds of confirmation that measured the test split: runs of confirm trials between explored ones."""
+        opened = {
+            t.trial
+            for t in self.confirming
+            if any(name.startswith("test/") for e in self.view.epoch_means.get(t.trial, ())[-1:] for name in e.metrics)
+        }
+        rounds, last_was_confirm, counted = 0, False, False
+        for trial in self.view.trials:
+            is_confirm = trial.stage is Stage.CONFIRM
+            if is_confirm and not last_was_confirm:
+                counted = False
+            if trial.trial in opened and not counted:
+                rounds, counted = rounds + 1, True
+            last_was_confirm = is_confirm
+        return rounds
+
+    def _top(self) -> tuple[TopTrial, ...]:
+        """Trials trained to the end by value, then those that came farthest: values of different epochs do not mix."""
+        rows = [t for t in self.explored if t.epochs]
+        value = {t.trial: t.value if t.value is not None else t.last_value for t in rows}
+        rows.sort(key=lambda t: (t.state is not TrialState.COMPLETED, -t.epochs, self._rank(value[t.trial])))
+        return tuple(
+            TopTrial(
+                trial=t.trial,
+                arm=t.arm,
+                settings=self._settings(t),
+                epochs=t.epochs,
+                state=t.state,
+                value=value[t.trial],
+            )
+            for t in rows[:TOP]
+        )
+
+    def _counts(self) -> tuple[ArmCount, ...]:
+        by_arm: dict[tuple[Stage, str], Counter[TrialState]] = {
+            (Stage.EXPLORE, arm): Counter() for arm in self.facts.arms
+        }
+        for trial in self.view.trials:
+            by_arm.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
+        planned = Counter({(Stage.EXPLORE, arm): self.facts.trials for arm in self.facts.arms})
+        for candidate in self.candidates:
+            planned[Stage.CONFIRM, candidate.arm] += candidate.seeds
+        return tuple(
+            ArmCount(
+                arm=arm,
+                stage=stage,
+                planned=planned[stage, arm],
+                states={state: states[state] for state in TrialState if states[state]},
+            )
+            for (stage, arm), states in by_arm.items()
+        )
+
+    def _time(self) -> TimeUse:
+        now = datetime.now(UTC)
+        wall = 0.0
+        for session in self.view.sessions:
+            running = session is self.view.sessions[-1] and self.view.state is StudyState.RUNNING
+            end = session.ended_at or (now if running else session.last_row_at)
+            wall += max(0.0, (end - session.started_at).total_seconds())
+        saved: dict[TrialState, tuple[float, int]] = {}
+        for state in (TrialState.PRUNED, TrialState.DIVERGED):
+            left = [
+                (self.facts.epochs - t.epochs, t.mean_epoch_time_s or 0.0) for t in self.view.trials if t.state is state
+            ]
+            saved[state] = (sum(n * pace for n, pace in left), sum(n for n, _ in left))
+        return TimeUse(
+            training_s=sum(t.train_time_s for t in self.view.trials),
+            wall_s=wall,
+            sessions=len(self.view.sessions),
+            epochs=sum(t.epochs for t in self.view.trials),
+            stopped_saved_s=saved[TrialState.PRUNED][0],
+            stopped_saved_epochs=saved[TrialState.PRUNED][1],
+            diverged_saved_s=saved[TrialState.DIVERGED][0],
+            diverged_saved_epochs=saved[TrialState.DIVERGED][1],
+            restarts=sum(max(0, t.attempt - 1) for t in self.view.trials),
+            restarted_trials=sum(t.attempt > 1 for t in self.view.trials),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = []
+        ended = Counter(t.arm for t in self.explored if t.state.is_final)
+        reference = self.facts.reference
+        if self.confirmed and reference is not None:
+            notes += [
+                f"The reference arm {reference} had {formats.count(ended[reference], 'trial')} and {arm} had "
+                f"{ended[arm]}: no winner is named until both had the same chance."
+                for arm in self.facts.arms
+                if ended[arm] > ended[reference]
+            ]
+        for candidate in self.candidates:
+            if candidate.diverged:
+                notes.append(
+                    f"{candidate.trial} diverged on {candidate.diverged} of {candidate.seeds} confirm seeds and is out "
+                    "of the running."
+                )
+            if candidate.failed:
+                notes.append(f"{candidate.trial} failed on {candidate.failed} of {candidate.seeds} confirm seeds.")
+        failed = [t for t in self.view.trials if t.state is TrialState.FAILED]
+        if failed:
+            notes.append(
+                f"{formats.count(len(failed), 'trial')} failed for a technical reason, the first {failed[0].trial}: "
+                f"{_first_line(failed[0].reason or failed[0].error or 'no reason recorded')}"
+            )
+        if self._test_openings() > 1:
+            notes.append(
+                f"The test split was opened {self._test_openings()} times. Every further look makes the best of them "
+                "look better than it is."
+            )
+        return tuple(notes)
+
+    def _steps(self, best: Best | None) -> tuple[Step, ...]:
+        name = self.facts.name
+        steps = []
+        if self.view.state in (StudyState.NEW, StudyState.INTERRUPTED):
+            purpose = "start it" if self.view.state is StudyState.NEW else "go on where it stopped"
+            steps.append(Step(purpose=purpose, command=f"{self.command} resume {name}"))
+        if best is not None:
+            steps.append(Step(purpose="train the best configuration again", command=best.retrain))
+        steps.append(
+            Step(purpose="this report as a page", command=f"{self.command} report {name} --format html > {name}.html")
+        )
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if uri:
+            steps.append(Step(purpose="curves of every trial, in MLflow", command=mask(uri)))
+        else:
+            store = shlex.quote(f"sqlite:///{self.view.study_dir.resolve().parent / 'mlflow.db'}")
+            steps.append(
+                Step(purpose="curves of every trial, in MLflow", command=f"mlflow ui --backend-store-uri {store}")
+            )
+        return tuple(steps)
+
+    def _run_on(self) -> str:
+        if not self.view.sessions:
+            return "not started"
+        last = self.view.sessions[-1]
+        known = last.environment
+        code = known.get("thermotune") or {}
+        parts = (
+            [f"thermotune {code['commit'][:10]}{' with local changes' if code.get('dirty') else ''}"]
+            if code.get("commit")
+            else []
+        )
+        versions = known.get("versions") or {}
+        parts += [f"{library} {versions[library]}" for library in ("thermotune", "torch", "ray") if library in versions]
+        cpu = known.get("cpu") or {}
+        if cpu.get("model"):
+            parts.append(f"{cpu['model']} ({cpu.get('cores', '?')} cores)")
+        parts += [f"{n} x {gpu}" for gpu, n in Counter(known.get("gpus") or []).items()]
+        return ", ".join([*parts, f"host {last.host}", formats.count(last.slots, "slot")])
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    return line if len(line) <= 160 else line[:157] + "..."

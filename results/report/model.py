@@ -1,0 +1,187 @@
+"""What a report consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from results.query import StudyView
+from results.schema import Stage, StudyState, TrialState
+from results.statistics import Comparison, MeanInterval, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An explored trial that was run again on fresh seeds."""
+
+    trial: str
+    """The explored trial."""
+    arm: str
+    """Its arm."""
+    settings: Mapping[str, object]
+    """The searched values in its recipe, those fixed by its arm included."""
+    explored: float | None
+    """Its validation metric in the search, mean over the search seeds."""
+    seeds: int
+    """Fresh seeds it is to be run on."""
+    ended: int
+    """Of these, seeds that ended, however."""
+    diverged: int
+    """Seeds on which it diverged."""
+    failed: int
+    """Seeds that failed for a technical reason."""
+    validation: MeanInterval | None
+    """The study's metric over the seeds trained to the end; None if there are none."""
+    test: MeanInterval | None
+    """The same metric on the test split."""
+    validation_by_seed: Mapping[int, float]
+    """Validation metric by seed."""
+    test_by_seed: Mapping[int, float]
+    """Test metric by seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best configuration as far as it is known."""
+
+    trial: str
+    """The explored trial."""
+    arm: str
+    """Its arm."""
+    settings: Mapping[str, object]
+    """The searched values in its recipe."""
+    value: float
+    """Validation metric: mean over the confirm seeds, or of the search while nothing is confirmed."""
+    source: str
+    """Where the value comes from: split, epoch, seeds."""
+    confirmed: bool
+    """Whether fresh seeds confirm the value."""
+    retrain: str
+    """The command that trains it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopTrial:
+    """A row of the list of explored trials."""
+
+    trial: str
+    arm: str
+    settings: Mapping[str, object]
+    epochs: int
+    state: TrialState
+    value: float | None
+    """Validation metric at its last epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCount:
+    """Trials of an arm and stage, by state."""
+
+    arm: str
+    stage: Stage
+    planned: int
+    """Trials that the study asks for; 0 where that is not known yet."""
+    states: Mapping[TrialState, int]
+    """Trials in each state; states without trials are left out."""
+
+    @property
+    def ended(self) -> int:
+        """Trials in a final state."""
+        return sum(n for state, n in self.states.items() if state.is_final)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeUse:
+    """Where the time went."""
+
+    training_s: float
+    """All epochs of all trials, repeated ones included; s."""
+    wall_s: float
+    """All driver sessions; s."""
+    sessions: int
+    """Driver sessions."""
+    epochs: int
+    """Epochs trained that count."""
+    stopped_saved_s: float
+    """Epochs that stopped trials were spared, at each trial's own pace; s."""
+    stopped_saved_epochs: int
+    """The same in epochs."""
+    diverged_saved_s: float
+    """Epochs that diverged trials were spared; s."""
+    diverged_saved_epochs: int
+    """The same in epochs."""
+    restarts: int
+    """Attempts beyond the first, over all trials."""
+    restarted_trials: int
+    """Trials with more than one attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a study is."""
+
+    state: StudyState
+    explored: int
+    """Explored trials that ended."""
+    to_explore: int
+    """Trials to explore in all arms."""
+    completed: int
+    """Explored trials trained to the end with a finite value."""
+    confirmed: int
+    """Confirm trials that ended."""
+    to_confirm: int
+    """Confirm trials; 0 until the candidates are chosen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The answer, in words."""
+
+    outcome: Outcome
+    headline: str
+    """One sentence."""
+    details: tuple[str, ...]
+    """What the sentence rests on, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A command that may come next."""
+
+    purpose: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything a report says; what it draws is in ``view``."""
+
+    study: str
+    state: StudyState
+    generated_at: datetime
+    metric: str
+    test_metric: str
+    mode: str
+    space: Mapping[str, str]
+    reference_arm: str | None
+    progress: Progress
+    verdict: Verdict
+    best: Best | None
+    candidates: tuple[Candidate, ...]
+    """Confirmed trials, best validation first."""
+    reference: Candidate | None
+    """The best confirmed trial of the reference arm."""
+    comparison: Comparison | None
+    """Best against reference on the test split; None until both are confirmed."""
+    test_openings: int
+    """How often the test split was looked at: rounds of confirmation."""
+    top: tuple[TopTrial, ...]
+    counts: tuple[ArmCount, ...]
+    time: TimeUse
+    notes: tuple[str, ...]
+    """What a reader should know before trusting the numbers."""
+    steps: tuple[Step, ...]
+    run_on: str
+    """Code version, libraries and machine of the last session, in a line."""
+    view: StudyView = field(repr=False, compare=False)

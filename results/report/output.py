@@ -1,0 +1,100 @@
+"""The report as a document: terminal, JSON, Markdown, a page; and the files in the study's folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from results.report.build import build
+from results.report.model import Report
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+def to_json(report: Report) -> str:
+    """The report as a JSON document; NaN and infinity become null."""
+    document = {name: plain(getattr(report, name)) for name in Report.__dataclass_fields__ if name != "view"}
+    return json.dumps({"schema": 1, **document}, indent=2, allow_nan=False) + "\n"
+
+
+def render(report: Report, form: Format, *, width: int = 100, color: bool = False) -> str:
+    """The report as text.
+
+    Args:
+        report: What ``build`` gave.
+        form: Format to write.
+        width: Columns of the terminal; only for ``table``.
+        color: Whether terminal colours may be used; only for ``table``.
+
+    Returns:
+        The text, with a line end.
+    """
+    if form is Format.JSON:
+        return to_json(report)
+    if form is Format.HTML:
+        from results.report.page import html  # plotly takes most of a second to import
+
+        return html(report)
+    from results.report import text
+
+    return text.markdown(report) if form is Format.MARKDOWN else text.table(report, width, color)
+
+
+def write_files(study_dir: Path, *, command: str = "thermotune") -> tuple[Path, Path]:
+    """Writes ``report.json`` and ``report.html`` into the study, each in one step.
+
+    Args:
+        study_dir: Folder of the study.
+        command: What the printed commands begin with.
+
+    Returns:
+        The two files.
+
+    Raises:
+        ResultsError: As ``build``.
+        OSError: The disk is full or not writable; older reports stay as they were.
+    """
+    report = build(study_dir, command=command)
+    written = []
+    for form in (Format.JSON, Format.HTML):
+        path = Path(study_dir) / f"report.{form}"
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=study_dir, prefix=".report-", delete=False) as file:
+            try:
+                file.write(render(report, form))
+                file.flush()
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        written.append(path)
+    return written[0], written[1]
+
+
+def plain(value: Any) -> Any:  # Any: any part of a report
+    """The value in what JSON knows: dataclasses as mappings, times as ISO text, NaN and infinity as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return plain(asdict(value))
+    return value

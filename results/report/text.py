@@ -1,0 +1,170 @@
+"""The report as text: tables for a terminal, and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from results import formats
+from results.report.model import Report, Step
+from results.report.tables import Table, facts, tables
+from results.statistics import Outcome
+
+_TONES = {Outcome.BETTER: "green", Outcome.WORSE: "red", Outcome.NOT_SHOWN: "yellow", Outcome.NOT_COMPARED: "cyan"}
+
+
+def table(report: Report, width: int, color: bool) -> str:
+    """The report for a terminal.
+
+    Args:
+        report: What ``report.build`` gave.
+        width: Columns of the terminal.
+        color: Whether escape codes for colours may be used.
+
+    Returns:
+        Lines no longer than the width, except commands, which are never broken.
+    """
+    parts: list[RenderableType] = [
+        Text.assemble((report.study, "bold"), f"  {report.state}"),
+        Text(),
+        Text(report.verdict.headline, style=f"bold {_TONES[report.verdict.outcome]}"),
+        *(Text(f"- {detail}") for detail in report.verdict.details),
+    ]
+    if report.best is not None:
+        parts += [Text(), *_best_lines(report)]
+    for note in report.notes:
+        parts += [Text(f"! {note}", style="yellow")]
+    for block in tables(report):
+        parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
+        parts.append(_grid(block))
+    effort = RichTable.grid(padding=(0, 2))
+    for name, value in facts(report):
+        effort.add_row(Text(name, style="dim"), Text(value))
+    parts += [Text("Time and effort", style="bold"), Padding(effort, (0, 0, 0, 1)), *_commands(report.steps)]
+    return _paint(parts, width, color)
+
+
+def short_table(head: Sequence[str], blocks: Sequence[Table], steps: Sequence[Step], width: int, color: bool) -> str:
+    """A few sentences, tables and commands for a terminal."""
+    parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(head)]
+    for block in blocks:
+        parts += [Text(), Text(block.title, style="bold"), _grid(block)]
+    return _paint([*parts, *_commands(steps)], width, color)
+
+
+def short_markdown(head: Sequence[str], blocks: Sequence[Table], steps: Sequence[Step]) -> str:
+    """The same as Markdown."""
+    lines = [f"**{_md(line)}**" if i == 0 else f"- {_md(line)}" for i, line in enumerate(head)]
+    for block in blocks:
+        lines += ["", *_md_table(block)]
+    return "\n".join([*lines, *_md_commands(steps)]) + "\n"
+
+
+def _best_lines(report: Report) -> list[RenderableType]:
+    """The best configuration, a line for each searched value."""
+    best = report.best
+    assert best is not None
+    lines = RichTable.grid(padding=(0, 2))
+    for path, value in best.settings.items():
+        lines.add_row(Text(path, style="dim"), Text(formats.setting(value), style="bold"))
+    lines.add_row(
+        Text(report.metric, style="dim"), Text(f"{formats.metric(report.metric, best.value)}  ({best.source})")
+    )
+    title = "Best configuration" if best.confirmed else "Best configuration so far, not confirmed"
+    return [
+        Text(f"{title}: {best.trial} of arm {best.arm}", style="bold"),
+        Padding(lines, (0, 0, 0, 1)),
+        f" {best.retrain}",
+    ]
+
+
+def _grid(block: Table) -> RichTable:
+    """A table for a terminal."""
+    drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
+    for name, right in zip(block.columns, block.right, strict=True):
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in block.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def _commands(steps: Sequence[Step]) -> list[RenderableType]:
+    lines: list[RenderableType] = [Text(), Text("Next", style="bold")] if steps else []
+    for step in steps:
+        lines += [Text(f" {step.purpose}:", style="dim"), f"   {step.command}"]
+    return lines
+
+
+def _paint(parts: list[RenderableType], width: int, color: bool) -> str:
+    """What rich would print, as text without trailing blanks; plain strings are never broken, for copying."""
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        legacy_windows=False,
+    )
+    for part in parts:
+        if isinstance(part, str):
+            out.write(f"{part}\n")
+        else:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def markdown(report: Report) -> str:
+    """The report as Markdown."""
+    lines = [f"# {_md(report.study)} ({report.state})", "", f"**{_md(report.verdict.headline)}**", ""]
+    lines += [f"- {_md(detail)}" for detail in report.verdict.details]
+    if report.best is not None:
+        best = report.best
+        title = "Best configuration" if best.confirmed else "Best configuration so far, not confirmed"
+        lines += ["", f"## {title}: {best.trial}", ""]
+        lines += [f"- {_md(path)}: {_md(formats.setting(value))}" for path, value in best.settings.items()]
+        lines += [f"- {_md(report.metric)}: {formats.metric(report.metric, best.value)} ({_md(best.source)})"]
+        lines += ["", *_code(best.retrain)]
+    if report.notes:
+        lines += ["", "## Before you trust these numbers", "", *(f"- {_md(note)}" for note in report.notes)]
+    for block in tables(report):
+        lines += ["", *_md_table(block)]
+    lines += ["", "## Time and effort", "", *(f"- {name}: {_md(value)}" for name, value in facts(report))]
+    lines += [*_md_commands(report.steps), "", f"Run on: {_md(report.run_on)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _md_table(block: Table) -> list[str]:
+    return [
+        f"## {_md(block.title)}",
+        "",
+        *([_md(block.caption), ""] * bool(block.caption)),
+        "| " + " | ".join(map(_md, block.columns)) + " |",
+        "| " + " | ".join("---:" if right else "---" for right in block.right) + " |",
+        *("| " + " | ".join(map(_md, row)) + " |" for row in block.rows),
+    ]
+
+
+def _md_commands(steps: Sequence[Step]) -> list[str]:
+    lines = ["", "## Next"] if steps else []
+    for step in steps:
+        lines += ["", f"{_md(step.purpose[:1].upper() + step.purpose[1:])}:", "", *_code(step.command)]
+    return lines
+
+
+def _code(command: str) -> list[str]:
+    return ["```", command, "```"]
+
+
+def _md(text: str) -> str:
+    """Text that Markdown shows as it is, in a table cell too."""
+    for sign in ("\\", "|", "*", "_", "`", "<", "[", "#"):
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())

@@ -1,0 +1,334 @@
+"""Append-only records as immutable parquet part files: written by one process, read by any, safe to kill at any time.
+
+A part is encoded in memory, written to a temporary name, fsynced and renamed, so a reader sees all of it or nothing.
+``compact`` merges parts; the merged file names in its metadata what it replaces, so that a reader which sees both
+counts every row once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results.encoding import Plain, columns, encode, to_rows, to_table
+from results.errors import RecordsUnreadable
+from results.schema import ROW_TYPES, SCHEMA_VERSION, AnyRow, SessionRow
+
+FLUSH_ROWS = 200
+"""Rows that may wait in memory before ``append`` writes them by itself."""
+FLUSH_AFTER_S = 5.0
+"""Seconds that a row may wait in memory before the next ``append`` writes it."""
+
+_WRITE_ORDER = ("sessions", "epochs", "decisions", "trials")  # a final state is never visible before its epochs
+_READ_ORDER = tuple(reversed(_WRITE_ORDER))  # nor is it read without them
+_SUPERSEDES = b"thermotune_supersedes"
+_VERSION = b"thermotune_schema"
+_NAME = re.compile(r"part-(?P<session>.+)-(?P<part>\d{6,})\.parquet|compact-(?P<compact>\d{6,})\.parquet")
+_TEMPORARY = ".tmp"
+_READ_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """What waits for a table, and the number of the part that it will go to."""
+
+    number: int
+    rows: list[tuple[Plain, ...]]
+
+
+class RecordWriter:
+    """The one writer of a study's records; the caller holds the study's lock.
+
+    Rows wait in memory until ``flush``, until ``FLUSH_ROWS`` of them wait, or until the oldest waited
+    ``FLUSH_AFTER_S`` when another one comes. What ``flush`` returned from survives a kill and a power cut.
+
+    Example:
+        >>> from results.schema import SessionRow
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> writer = RecordWriter(folder, session="s0001")
+        >>> writer.append(SessionRow(study="demo", session="s0001", seq=1, reported_at=datetime.now(UTC),
+        ...     state="RUNNING", host="here", pid=1, slots=4, command="thermotune", environment="{}"))
+        >>> writer.close()
+        >>> [row.state for row in read_rows(folder)]
+        ['RUNNING']
+    """
+
+    def __init__(self, study_dir: Path, *, session: str) -> None:
+        """Creates the folders and pays what pyarrow costs at first use (about 10 ms).
+
+        Args:
+            study_dir: Folder of the study; created if need be.
+            session: Name of the driver session, part of every file name; ``s0001``, ...
+        """
+        self._study_dir = Path(study_dir)
+        self._session = session
+        self._due = float("inf")
+        self._closed = False
+        self._queues: dict[str, _Queue] = {}
+        for table in _WRITE_ORDER:
+            folder = table_dir(self._study_dir, table)
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(f".*{_TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+            self._queues[table] = _Queue(_next_number(folder, session), [])
+        _sync_folder(self._study_dir / "records")
+        _to_parquet(SessionRow.table, [encode(_sample_session())])
+
+    def append(self, row: AnyRow) -> None:
+        """Takes a row in, and writes what waits if that is due.
+
+        Args:
+            row: Row of any table.
+
+        Raises:
+            TypeError: A value has not the type of its column; the row is not taken in.
+            ValueError: A value or a metric name is not allowed, the row is not taken in; or the writer is closed.
+            OSError: A write was due and failed. The row was taken in, and no waiting row is lost.
+        """
+        if self._closed:
+            raise ValueError(f"the record writer of session {self._session} is closed ({self._study_dir})")
+        self._queues[row.table].rows.append(encode(row))
+        self._due = min(self._due, time.monotonic() + FLUSH_AFTER_S)
+        if self.waiting >= FLUSH_ROWS or time.monotonic() >= self._due:
+            self.flush()
+
+    @property
+    def waiting(self) -> int:
+        """Rows taken in and not yet written."""
+        return sum(len(queue.rows) for queue in self._queues.values())
+
+    def flush(self) -> None:
+        """Writes every waiting row; returns when they are on the disk.
+
+        Raises:
+            OSError: A write failed, for instance because the disk is full. Rows not yet written keep waiting, and
+                the next flush writes them under the same name, so that none is lost and none comes twice.
+        """
+        for table, queue in self._queues.items():
+            if queue.rows:
+                name = f"part-{self._session}-{queue.number:06d}.parquet"
+                _publish(table_dir(self._study_dir, table) / name, _to_parquet(table, queue.rows))
+                self._queues[table] = _Queue(queue.number + 1, [])  # in one step: a signal may strike anywhere
+        self._due = float("inf")
+
+    def close(self) -> None:
+        """Writes what waits; closing twice is allowed.
+
+        Raises:
+            OSError: As ``flush``; the writer stays open.
+        """
+        self.flush()
+        self._closed = True
+
+
+def table_dir(study_dir: Path, table: str) -> Path:
+    """Folder of a table's files."""
+    return Path(study_dir) / "records" / table
+
+
+def part_count(study_dir: Path) -> int:
+    """Part files over all tables; above about 100 a ``compact`` makes reading faster."""
+    return sum(name.startswith("part-") for table in _WRITE_ORDER for name in _list(table_dir(study_dir, table)))
+
+
+def read_rows(study_dir: Path) -> list[AnyRow]:
+    """All rows of all tables, in order of arrival.
+
+    Args:
+        study_dir: Folder of the study; a study without records gives no rows.
+
+    Returns:
+        The rows sorted by ``seq``. A final state of a trial is never among them without its epochs, also while the
+        driver writes.
+
+    Raises:
+        RecordsUnreadable: A file is damaged, foreign or written by a newer version.
+    """
+    rows = [row for table in _READ_ORDER for row in to_rows(table, read_table(study_dir, table))]
+    return sorted(rows, key=lambda row: row.seq)
+
+
+def read_table(study_dir: Path, table: str) -> pa.Table:
+    """All rows of one table as Arrow, sorted by ``seq``; columns as in ``schema.arrow_schema``.
+
+    Args:
+        study_dir: Folder of the study; a study without records gives an empty table.
+        table: ``trials``, ``epochs``, ``decisions`` or ``sessions``.
+
+    Returns:
+        The rows; columns that are newer than a file are null for its rows.
+
+    Raises:
+        KeyError: There is no such table.
+        RecordsUnreadable: A file is damaged, foreign or written by a newer version.
+    """
+    schema = columns(table)
+    parts = [_conform(part.data, schema, part.path) for part in _live_parts(table_dir(study_dir, table))]
+    if not parts:
+        return pa.Table.from_batches([], schema)  # Schema.empty_table would import pandas
+    return pa.concat_tables(parts).sort_by("seq").combine_chunks()
+
+
+def compact(study_dir: Path) -> None:
+    """Merges the files of each table into one. The caller holds the study's lock and has no writer open.
+
+    May be killed anywhere: until the merged file has its name the parts count, afterwards it does, and parts that
+    are left over are ignored by readers and removed by the next call.
+
+    Raises:
+        RecordsUnreadable: A file is damaged, foreign or written by a newer version; its table is left as it is.
+        OSError: The disk is full or fails; no row is lost.
+    """
+    for table in ROW_TYPES:
+        folder = table_dir(study_dir, table)
+        names = _list(folder)
+        if len(names) < 2:
+            continue
+        data = read_table(study_dir, table)
+        serial = 1 + max((int(match["compact"] or 0) for match in map(_NAME.fullmatch, names) if match), default=0)
+        metadata = {**data.schema.metadata, _SUPERSEDES: json.dumps(names).encode()}
+        _publish(folder / f"compact-{serial:06d}.parquet", _bytes(data.replace_schema_metadata(metadata)))
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        _sync_folder(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    path: Path
+    data: pa.Table
+    supersedes: frozenset[str]
+
+
+def _list(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.name.endswith(".parquet") and not e.name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def _live_parts(folder: Path) -> list[_Part]:
+    """The files that count, read while another process may write and compact."""
+    for _ in range(_READ_TRIES):
+        names = _list(folder)
+        try:
+            parts = [_read(folder / name) for name in names]
+        except FileNotFoundError:
+            continue  # compacted away under our eyes: look again
+        if set(names) <= (later := set(_list(folder))) and not any(
+            name.startswith("compact-") for name in later - set(names)
+        ):
+            replaced = frozenset[str]().union(*(part.supersedes for part in parts))
+            return [part for part in parts if part.path.name not in replaced]
+    raise RecordsUnreadable(
+        f"the records must stay still while they are read, but {folder} changed {_READ_TRIES} times. Try again"
+    )
+
+
+def _read(path: Path) -> _Part:
+    content = path.read_bytes()
+    if not _NAME.fullmatch(path.name):
+        raise RecordsUnreadable(
+            f"only thermotune writes into the records, but {path} has a foreign name. Move it out of the folder"
+        )
+    try:
+        data = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise RecordsUnreadable(
+            f"a record file must be readable parquet, but {path} is damaged ({len(content)} bytes): {error}. "
+            "Restore it from a copy, or move it away to go on without its rows"
+        ) from error
+    metadata = data.schema.metadata or {}
+    version = metadata.get(_VERSION, b"").decode()
+    if not version.isdecimal():
+        raise RecordsUnreadable(
+            f"a record file must carry its schema version, but {path} has none: it is not from thermotune. "
+            "Move it out of the folder"
+        )
+    if int(version) > SCHEMA_VERSION:
+        raise RecordsUnreadable(
+            f"this thermotune reads record schemas up to {SCHEMA_VERSION}, but {path} has schema {version}: a newer "
+            "version wrote it. Update thermotune"
+        )
+    return _Part(path, data, frozenset(json.loads(metadata.get(_SUPERSEDES, b"[]"))))
+
+
+def _conform(data: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+    if data.schema.equals(schema):
+        return data.replace_schema_metadata(schema.metadata)
+    missing = [column.name for column in schema if not column.nullable and column.name not in data.column_names]
+    if missing:
+        raise RecordsUnreadable(
+            f"a record file must have the columns of its table, but {path} lacks {', '.join(missing)}: it is in the "
+            "wrong folder or not from thermotune. Move it away"
+        )
+    arrays = [
+        data.column(column.name) if column.name in data.column_names else pa.nulls(len(data), column.type)
+        for column in schema
+    ]
+    try:
+        return pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise RecordsUnreadable(
+            f"the columns of a record file must have the types of its table, but {path} differs: {error}. It is in "
+            "the wrong folder or not from thermotune. Move it away"
+        ) from error
+
+
+def _next_number(folder: Path, session: str) -> int:
+    """First part number of the session that neither a file has nor a compact file took over."""
+    names = set(_list(folder))
+    for name in list(names):
+        if name.startswith("compact-"):
+            names |= _read(folder / name).supersedes
+    return 1 + max((int(m["part"]) for m in map(_NAME.fullmatch, names) if m and m["session"] == session), default=0)
+
+
+def _sample_session() -> SessionRow:
+    now = datetime.now(UTC)
+    return SessionRow(
+        study="", session="", seq=1, reported_at=now, state="", host="", pid=0, slots=0, command="", environment=""
+    )
+
+
+def _to_parquet(table: str, rows: list[tuple[Plain, ...]]) -> pa.Buffer:
+    return _bytes(to_table(table, rows))
+
+
+def _bytes(data: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(data, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _publish(path: Path, content: pa.Buffer) -> None:
+    """Gives the content its name in one step, after it is safely on the disk."""
+    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

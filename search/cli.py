@@ -1,0 +1,258 @@
+"""The command line. Data goes to stdout, everything else to stderr; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypedDict
+
+import typer
+
+from search.errors import ThermotuneError, UsageError
+
+EXIT_NOTHING_SUCCEEDED = 3
+EXIT_RESUMABLE = 75
+ROOT_VARIABLE = "THERMOTUNE_ROOT"
+DEFAULT_ROOT = "thermotune-runs"
+
+app = typer.Typer(
+    name="thermotune",
+    help="Finds the softmax temperature at which a classifier learns best, and proves it.",
+    epilog="Start with: thermotune submit digits-beta",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+RootOption = Annotated[
+    Path,
+    typer.Option("--root", envvar=ROOT_VARIABLE, help="Folder of all studies.", show_default=DEFAULT_ROOT),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a value of the study file; may be repeated."),
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray and Optuna say what they say.")]
+FormatName = Literal["table", "json", "markdown", "html"]
+TextFormatName = Literal["table", "json", "markdown"]
+TextFormatOption = Annotated[TextFormatName, typer.Option("--format", "-f", help="How to write it.")]
+FormatOption = Annotated[FormatName, typer.Option("--format", "-f", help="How to write it.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the root.")]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A study file, or the name of a packaged study.")]
+ROOT = Path(DEFAULT_ROOT)
+
+
+@app.command()
+def studies() -> None:
+    """List the packaged studies."""
+    from search.study_file import packaged
+
+    for name, purpose in packaged().items():
+        typer.echo(f"{name:16} {purpose}")
+
+
+@app.command(epilog="Example: thermotune validate my-study.yaml --show")
+def validate(
+    file: FileArgument,
+    overrides: SetOption = None,
+    show: Annotated[bool, typer.Option("--show", help="Print every value and where it comes from.")] = False,
+) -> None:
+    """Check a study file, and report all its mistakes at once."""
+    from search.study import flatten
+    from search.study_file import load
+
+    loaded = load(file, overrides or [])
+    if show:
+        for key, value in flatten(loaded.study.model_dump(mode="json", by_alias=True)).items():
+            typer.echo(f"{key:34} {value!s:30} {loaded.origins[key]}")
+    else:
+        arms = ", ".join(loaded.study.arms)
+        say(f"{loaded.study.name} is valid: {loaded.study.search.trials} trials for each of the arms {arms}.")
+
+
+@app.command(
+    epilog="Examples: thermotune submit digits-beta | thermotune submit mine.yaml -s search.trials=12 -s name=try"
+)
+def submit(
+    file: FileArgument, root: RootOption = ROOT, overrides: SetOption = None, verbose: VerboseOption = False
+) -> None:
+    """Start a study: explore every arm, confirm the best on fresh seeds, report."""
+    from search.study_file import load
+
+    loaded = load(file, overrides or [])
+
+    def make() -> Path:
+        from search.run import create
+
+        return create(loaded.study, root)
+
+    _run(make, root, loaded.study.name, verbose)
+
+
+@app.command(epilog="Examples: thermotune resume digits-beta | thermotune resume digits-beta --trials +20")
+def resume(
+    study: StudyArgument,
+    root: RootOption = ROOT,
+    trials: Annotated[
+        str | None, typer.Option("--trials", metavar="+N", help="Extend the study by N trials for every arm.")
+    ] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Continue a study from its records, wherever it was stopped or killed; or extend a finished one."""
+    if trials is not None and not (trials.startswith("+") and trials[1:].isdigit() and int(trials) > 0):
+        raise UsageError(f"--trials must be + and a number of trials to add, got {trials!r}. For example: --trials +20")
+
+    def find() -> Path:
+        from results.facts import find_study
+
+        folder = find_study(root, study)
+        if trials is not None:
+            from search.run import extend
+
+            extend(folder, int(trials))
+        return folder
+
+    _run(find, root, study, verbose)
+
+
+@app.command("status", epilog="Examples: thermotune status | thermotune status digits-beta")
+def show_status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="All of the root if left out.")] = None,
+    root: RootOption = ROOT,
+    form: TextFormatOption = "table",
+) -> None:
+    """Show where a study stands, or all studies of the root."""
+    from results.facts import find_study
+    from results.report import Format, render_status, render_statuses, status, statuses
+
+    command, look = command_prefix(root), _look()
+    if study is None:
+        text = render_statuses(statuses(root, command=command), Format(form), **look)
+    else:
+        text = render_status(status(find_study(root, study), command=command), Format(form), **look)
+    typer.echo(text, nl=False)
+
+
+@app.command(epilog="Example: thermotune best digits-beta --format json")
+def best(study: StudyArgument, root: RootOption = ROOT, form: TextFormatOption = "table") -> None:
+    """Show the best configuration, how sure it is, and how to train it again."""
+    from results.facts import find_study
+    from results.report import Format, build, render_best
+
+    report = build(find_study(root, study), command=command_prefix(root))
+    typer.echo(render_best(report, Format(form), **_look()), nl=False)
+
+
+@app.command("report", epilog="Example: thermotune report digits-beta --format html > digits-beta.html")
+def show_report(study: StudyArgument, root: RootOption = ROOT, form: FormatOption = "table") -> None:
+    """Write the whole report of a study."""
+    from results.facts import find_study
+    from results.report import Format, build, render
+
+    report = build(find_study(root, study), command=command_prefix(root))
+    typer.echo(render(report, Format(form), **_look()), nl=False)
+
+
+@app.command(epilog="Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 thermotune sync digits-beta")
+def sync(study: StudyArgument, root: RootOption = ROOT) -> None:
+    """Bring MLflow up to date with a study's records."""
+    from results.facts import find_study
+    from results.tracking import sync as bring_up_to_date
+
+    result = bring_up_to_date(find_study(root, study))
+    say(str(result))
+
+
+@app.command(epilog="Example: thermotune train digits-beta t0042 --seed 7 --save model.pt")
+def train(
+    study: StudyArgument,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Name of a trial, for example t0042.")],
+    root: RootOption = ROOT,
+    seed: Annotated[int | None, typer.Option(help="Seed; the trial's own if left out.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the trained model's state_dict here.")] = None,
+) -> None:
+    """Train one recorded trial again, here and without Ray, and compare with what the records say."""
+    from results.facts import find_study
+    from search.retrain import retrain
+
+    for line in retrain(find_study(root, study), trial, seed=seed, save=save):
+        typer.echo(line)
+
+
+def say(text: str) -> None:
+    """A line for the user, on stderr."""
+    typer.echo(text, err=True)
+
+
+def command_prefix(root: Path) -> str:
+    """How the user calls this command, with the root where it is not the default one."""
+    called = "uv run thermotune" if "UV_RUN_RECURSION_DEPTH" in os.environ else "thermotune"
+    given = root != ROOT and os.environ.get(ROOT_VARIABLE) != str(root)
+    return f"{called} --root {shlex.quote(str(root))}" if given else called
+
+
+class _Look(TypedDict):
+    width: int
+    color: bool
+
+
+def _look() -> _Look:
+    """How wide stdout is, and whether it is a terminal that shows colours."""
+    from rich.console import Console
+
+    console = Console()
+    return {"width": console.width, "color": console.is_terminal and not console.no_color}
+
+
+def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) -> None:
+    """Runs a study with its display, then says how it ended and what can be done next."""
+    from rich.console import Console
+
+    from search.progress import Progress
+
+    command = command_prefix(root)
+    with Progress(Console(stderr=True)) as progress:
+        from search.run import run
+
+        folder = folder_of()
+        try:
+            outcome = run(folder, progress, verbose=verbose)
+        except OSError as error:
+            raise ThermotuneError(
+                f"the records of {folder} could not be written: {error}. "
+                f"Make room or mend it, then continue with: {command} resume {name}"
+            ) from error
+    from results.schema import StudyState
+
+    if outcome.state is StudyState.INTERRUPTED:
+        say(f"Stopped. Nothing that was recorded is lost. Continue with:\n  {command} resume {name}")
+        raise typer.Exit(EXIT_RESUMABLE)
+    from results.report import write_files
+
+    _, page = write_files(folder, command=command)
+    show_report(name, root)
+    say(f"Report as a page: {page}")
+    if not outcome.any_completed:
+        raise typer.Exit(EXIT_NOTHING_SUCCEEDED)
+
+
+def main() -> NoReturn:
+    """The command ``thermotune``: every mistake of a user becomes a message and an exit code."""
+    from results.errors import ResultsError
+    from spaces import SpaceError
+
+    try:
+        app()
+    except ThermotuneError as error:
+        say(f"thermotune: {error}")
+        sys.exit(error.exit_code)
+    except (ResultsError, SpaceError) as error:
+        say(f"thermotune: {error}")
+        sys.exit(1)
+    raise AssertionError("typer ends the process")

@@ -1,0 +1,204 @@
+"""The Ray Tune shells of the conductor: a searcher that asks it what to run, a scheduler that tells it what happened.
+
+Ray Tune moves the trials between processes, restarts crashed workers and reuses live ones. It decides nothing, and
+what it writes for itself is disposable: a resumed study is rebuilt from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from results.schema import Stage, Verdict
+from search.conductor import Conductor
+from search.history import Trial
+from search.study import Study
+from trainables.trial import PLACEHOLDER, REPORT_KEY, StudyTrial
+
+REPORT_EVERY_S = 1.0
+"""Epochs shorter than this are reported together, so that the driver is no bottleneck; seconds."""
+
+KEEP_WORKER_S = 30.0
+"""An idle worker waits at most so long for the next stage; seconds."""
+
+
+class FirstError:
+    """Keeps the first exception that passes: Ray Tune hands errors of its plug-ins on as text only."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Notes an exception of the block, and lets it pass."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
+    """Asks the conductor for the next trial whenever a slot is free.
+
+    Before the stage confirm every slot has to wait for the last explored trial. Ray Tune would end the idle workers,
+    and starting new ones costs seconds, most of them for importing torch: a placeholder keeps a worker for a while.
+    """
+
+    def __init__(self, conductor: Conductor, folder: Path, slots: int, first_error: FirstError) -> None:
+        super().__init__()
+        self._conductor = conductor
+        self._folder = folder
+        self._slots = slots
+        self._first_error = first_error
+        self._placeholders: set[str] = set()
+        self._placeholders_left = slots
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The configuration of the next trial; None while there is none, FINISHED when there never will be."""
+        if len(self._conductor.active) + len(self._placeholders) >= self._slots:
+            return None
+        with self._first_error.kept():
+            trial = self._conductor.next_trial()
+            if trial is not None:
+                return trial_config(self._conductor.study, trial, self._folder)
+            if self._conductor.finished:
+                return str(Searcher.FINISHED)
+            if not self._conductor.between_stages or self._placeholders_left == 0:
+                return None
+        self._placeholders_left -= 1
+        self._placeholders.add(trial_id)
+        return dict(PLACEHOLDER)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Frees the slot of a placeholder; of trials the conductor knows, since it gave the verdict."""
+        self._placeholders.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the records are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a study is rebuilt from its records."""
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped here
+    """Tells the conductor of starts, reports and crashes, and passes its verdicts back.
+
+    A Ray Tune callback could hear of starts too, but passing one makes the driver import mlflow, for seconds.
+    """
+
+    def __init__(
+        self, conductor: Conductor, folder: Path, between_events: Callable[[], None], first_error: FirstError
+    ) -> None:
+        super().__init__()
+        self._conductor = conductor
+        self._folder = folder
+        self._between_events = between_events
+        self._first_error = first_error
+        self._started: set[str] = set()
+
+    def choose_trial_to_run(self, controller: Any) -> TuneTrial | None:  # Any: Ray's controller is untyped
+        """The next pending trial in order; called before every event, about ten times a second or more."""
+        self._between_events()
+        for tune_trial in controller.get_live_trials():
+            starts = tune_trial.status == TuneTrial.RUNNING and tune_trial.trial_id not in self._started
+            if starts and tune_trial.config != PLACEHOLDER:
+                self._started.add(tune_trial.trial_id)
+                with self._first_error.kept():
+                    self._conductor.started(tune_trial.config["trial"])
+        return super().choose_trial_to_run(controller)
+
+    def on_trial_result(self, controller: object, tune_trial: TuneTrial, result: dict[str, Any]) -> str:
+        """CONTINUE or STOP."""
+        with self._first_error.kept():
+            if tune_trial.config == PLACEHOLDER:
+                wait = self._conductor.between_stages and result["time_total_s"] < KEEP_WORKER_S
+                return str(TrialScheduler.CONTINUE if wait else TrialScheduler.STOP)
+            name = tune_trial.config["trial"]
+            if self._conductor.report(name, result[REPORT_KEY][0]) is Verdict.CONTINUE:
+                return str(TrialScheduler.CONTINUE)
+            drop_checkpoints(self._folder, self._conductor.history.trials[name])
+        return str(TrialScheduler.STOP)
+
+    def on_trial_error(self, controller: object, tune_trial: TuneTrial) -> None:
+        """A worker crashed: its trial will start again, or it crashed more often than allowed."""
+        self._started.discard(tune_trial.trial_id)
+        if tune_trial.config != PLACEHOLDER and not tune_trial.should_recover():
+            with self._first_error.kept():
+                error = tune_trial.get_error()
+                self._conductor.failed(tune_trial.config["trial"], str(error) if error else "the worker was lost")
+
+
+def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
+    """What a worker needs to run the trial: a trainables.session.TrialConfig as plain values."""
+    explore = trial.stage is Stage.EXPLORE
+    return {
+        "trial": trial.name,
+        "recipe": trial.recipe,
+        "seeds": trial.seeds,
+        "return_at": list(study.rungs) if explore else [],
+        "report_every_s": REPORT_EVERY_S,
+        "test": not explore,
+        "checkpoints": str(checkpoint_folder(folder, trial)),
+        "max_loss": study.stopping.max_loss,
+        "data_root": None,
+        "threads": max(1, int(study.resources.cpus)),
+    }
+
+
+def checkpoint_folder(folder: Path, trial: Trial) -> Path:
+    """Where the newest two checkpoints of a trial are."""
+    return folder / "checkpoints" / trial.name
+
+
+def drop_checkpoints(folder: Path, trial: Trial) -> None:
+    """Removes the checkpoints of an explored trial that has ended; those of confirmed models stay."""
+    if trial.stage is Stage.EXPLORE:
+        shutil.rmtree(checkpoint_folder(folder, trial), ignore_errors=True)
+
+
+def run_trials(
+    conductor: Conductor, folder: Path, *, session: str, slots: int, between_events: Callable[[], None]
+) -> None:
+    """Runs the study's trials on the connected Ray cluster until there is nothing more to run.
+
+    Args:
+        conductor: Says what to run, and hears everything.
+        folder: Folder of the study.
+        session: Name of the driver session.
+        slots: Trials at once.
+        between_events: Called about ten times a second or more; an exception from it ends the run.
+
+    Raises:
+        OSError: The records cannot be written.
+        TuneError: Ray Tune itself failed.
+    """
+    resources = conductor.study.resources
+    first_error = FirstError()
+    try:
+        tune.run(
+            StudyTrial,
+            name=session,
+            storage_path=str(folder / "tune"),
+            search_alg=StudySearcher(conductor, folder, slots, first_error),
+            scheduler=StudyScheduler(conductor, folder, between_events, first_error),
+            resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
+            num_samples=-1,
+            max_failures=resources.max_failures,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+    except TuneError:
+        if first_error.error is not None:
+            raise first_error.error from None
+        raise

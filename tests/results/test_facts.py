@@ -1,0 +1,125 @@
+"""Study files as the results read them."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from results.errors import StudyNotFound, StudyUnreadable
+from results.facts import find_study, load_facts, study_dirs
+from tests.results.synthetic import STUDY_ID, Study
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = Study(tmp_path)
+    made.writer.close()
+    return made.folder
+
+
+def rewrite(folder, name="study.yaml", **changes):
+    document = yaml.safe_load((folder / "study.yaml").read_text())
+    for path, value in changes.items():
+        *groups, leaf = path.split("__")
+        inner = document
+        for group in groups:
+            inner = inner[group]
+        if value is None:
+            del inner[leaf]
+        else:
+            inner[leaf] = value
+    (folder / name).write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def test_facts_are_those_of_the_file(study):
+    facts = load_facts(study)
+    assert (facts.id, facts.name, facts.amendment) == (STUDY_ID, "digits-beta", 1)
+    assert (facts.epochs, facts.trials, facts.confirm_seeds, facts.confirm_top) == (27, 48, 5, 2)
+    assert (facts.metric, facts.mode, facts.test_metric, facts.test_mode) == (
+        "val/accuracy",
+        "max",
+        "test/accuracy",
+        "max",
+    )
+    assert list(facts.arms) == ["search", "baseline"]
+    assert facts.reference == "baseline"
+    assert facts.space["loss.beta"] == "log 0.01 .. 10"
+
+
+def test_the_highest_amendment_wins(study):
+    rewrite(study, "study-2.yaml", search__trials=60)
+    rewrite(study, "study-10.yaml", search__trials=100)
+    facts = load_facts(study)
+    assert (facts.trials, facts.amendment) == (100, 10)
+
+
+@pytest.mark.parametrize(
+    ("space", "temperature", "label", "log"),
+    [
+        (
+            {"optimizer.lr": {"log": [1, 2]}, "loss.beta": {"log": [1, 2]}},
+            "loss.beta",
+            "inverse temperature beta",
+            True,
+        ),
+        ({"loss.alpha": {"uniform": [0, 1]}}, "loss.alpha", "tampering exponent alpha", False),
+        ({"loss.gap": {"uniform": [0, 1]}}, "loss.gap", "loss.gap", False),
+        ({"optimizer.lr": {"log": [1, 2]}, "batch_size": {"choice": [1, 2]}}, "optimizer.lr", "optimizer.lr", True),
+        ({}, None, "trial", False),
+    ],
+)
+def test_the_temperature_is_the_first_loss_dimension(study, space, temperature, label, log):
+    rewrite(study, space=space)
+    facts = load_facts(study)
+    assert (facts.temperature, facts.axis_label, facts.temperature_is_log) == (temperature, label, log)
+
+
+def test_ranges_are_written_in_words(study):
+    rewrite(study, space={"a": {"log": [0.01, 10], "times": "loss.beta ** -1"}, "b": {"choice": [1, 2]}, "c": 3})
+    assert load_facts(study).space == {"a": "log 0.01 .. 10, times loss.beta ** -1", "b": "choice 1, 2", "c": "3"}
+
+
+def test_a_loss_is_tested_as_a_loss(study):
+    rewrite(study, search__metric="val/loss", search__mode="min")
+    assert (load_facts(study).test_metric, load_facts(study).test_mode) == ("test/loss", "min")
+
+
+def test_a_missing_fact_is_named(study):
+    rewrite(study, search__trials=None)
+    with pytest.raises(StudyUnreadable, match=r"'trials'.*study\.yaml"):
+        load_facts(study)
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "", "search: {mode: up}\nseeds: {}\nstopping: {}"])
+def test_a_file_that_is_no_study_is_named(study, text):
+    (study / "study.yaml").write_text(text)
+    with pytest.raises(StudyUnreadable, match=r"study\.yaml"):
+        load_facts(study)
+
+
+def test_a_wrong_direction_is_refused(study):
+    rewrite(study, search__mode="up")
+    with pytest.raises(StudyUnreadable, match="max or min"):
+        load_facts(study)
+
+
+def test_studies_are_found_by_name(study):
+    assert find_study(study.parent, "digits-beta") == study
+    assert study_dirs(study.parent) == [study]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("digits-bet", ["digits-beta", "Did you mean"]), ("", ["digits-beta"]), ("../x", ["digits-beta"])],
+)
+def test_an_unknown_study_gets_the_list_of_those_there_are(study, name, words):
+    with pytest.raises(StudyNotFound) as caught:
+        find_study(study.parent, name)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_an_empty_root_says_so(tmp_path):
+    with pytest.raises(StudyNotFound, match="no study yet"):
+        find_study(tmp_path / "nowhere", "x")
+    with pytest.raises(StudyNotFound, match=r"study\.yaml"):
+        load_facts(tmp_path)

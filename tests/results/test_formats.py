@@ -1,0 +1,79 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from results import formats
+from results.statistics import mean_interval, paired_difference
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("val/accuracy", 0.975, "97.50 %"),
+        ("val/accuracy", 1.0, "100.00 %"),
+        ("val/loss", 0.12345, "0.1235 nats"),
+        ("val/loss", None, "-"),
+        ("val/loss", math.nan, "NaN"),
+        ("val/loss", -math.inf, "-inf"),
+        ("val/accuracy", math.inf, "inf"),
+    ],
+)
+def test_metrics_have_their_unit(name, value, shown):
+    assert formats.metric(name, value) == shown
+
+
+def test_means_have_interval_and_n():
+    values = [0.97, 0.975, 0.98]
+    assert formats.interval("val/accuracy", mean_interval(values)) == "97.50 % [96.26, 98.74], n = 3"
+    assert formats.interval("val/accuracy", mean_interval(values), n=False) == "97.50 % [96.26, 98.74]"
+    assert formats.interval("val/loss", mean_interval([0.5])) == "0.5000 nats, n = 1"
+    assert formats.interval("val/loss", None) == "-"
+
+
+def test_differences_have_sign_unit_and_interval():
+    found = paired_difference({1: 0.98, 2: 0.97}, {1: 0.97, 2: 0.965})
+    text = formats.difference("test/accuracy", found)
+    assert text == "+0.75 percentage points, 95 % interval -2.43 to +3.93"
+    assert "nats" in formats.difference("test/loss", found)
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"), [(0.5, "p = 0.5"), (0.0123, "p = 0.012"), (0.0004, "p < 0.001"), (0, "p < 0.001")]
+)
+def test_p_values_are_not_more_exact_than_they_are(p, shown):
+    assert formats.p_value(p) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3.14159, "3.14"),
+        (1.0, "1"),
+        (128, "128"),
+        (True, "True"),
+        (None, "-"),
+        ("sgd", "sgd"),
+        (0.000123456, "0.000123"),
+    ],
+)
+def test_settings_have_three_digits(value, shown):
+    assert formats.setting(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.0 s"),
+        (59.9, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (3600, "1 h 00 min"),
+        (86400, "1 d 0 h"),
+    ],
+)
+def test_durations_never_show_sixty(seconds, shown):
+    assert formats.duration(seconds) == shown

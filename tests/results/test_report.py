@@ -1,0 +1,349 @@
+"""Reports: what they say of finished studies, of studies under way, and when nothing can be said."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from scipy import stats
+
+from results import report as module
+from results.errors import ResultsError
+from results.facts import StudyFacts
+from results.lock import StudyLock
+from results.query import StudyView
+from results.report import (
+    Format,
+    build,
+    render,
+    render_best,
+    render_status,
+    render_statuses,
+    status,
+    statuses,
+    to_json,
+    write_files,
+)
+from results.schema import StudyState, TrialRow, TrialState
+from results.statistics import Outcome
+from tests.results.synthetic import EPOCHS, Study, finished
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("done"))
+
+
+@pytest.fixture(scope="module")
+def finished_report(done):
+    return build(done, command="uv run thermotune --root runs")
+
+
+def explored(tmp_path, trials=12, **options):
+    study = Study(tmp_path, trials=trials, **options)
+    study.begin()
+    study.explore()
+    return study
+
+
+def test_the_winner_is_the_best_mean_on_validation(done, finished_report):
+    view = StudyView(done)
+    means = {}
+    for trial in view.trials:
+        if trial.source and trial.arm != "baseline":
+            means.setdefault(trial.source, []).append(trial.value)
+    averages = {source: sum(values) / 5 for source, values in means.items()}
+    assert finished_report.best.trial == max(averages, key=averages.get)
+    assert finished_report.best.value == pytest.approx(max(averages.values()))
+    assert finished_report.best.confirmed
+    assert "validation split, last epoch, mean over 5 confirm seeds" in finished_report.best.source
+    assert (
+        finished_report.best.retrain == f"uv run thermotune --root runs train digits-beta {finished_report.best.trial}"
+    )
+
+
+def test_the_test_split_is_compared_in_pairs_as_scipy_does(done, finished_report):
+    view = StudyView(done)
+    tested = {}
+    for trial in view.trials:
+        if trial.source in (finished_report.best.trial, finished_report.reference.trial):
+            tested.setdefault(trial.source, []).append(view.epoch_means[trial.trial][-1].metrics["test/accuracy"])
+    theirs = stats.ttest_rel(tested[finished_report.best.trial], tested[finished_report.reference.trial])
+    interval = theirs.confidence_interval()
+    difference = finished_report.comparison.difference
+    assert (difference.low, difference.high, difference.p) == pytest.approx(
+        (interval.low, interval.high, theirs.pvalue)
+    )
+    expected = Outcome.BETTER if interval.low > 0 else Outcome.WORSE if interval.high < 0 else Outcome.NOT_SHOWN
+    assert finished_report.verdict.outcome is expected
+    assert finished_report.test_openings == 1
+
+
+def test_counts_are_complete(finished_report):
+    by_arm = {(c.stage, c.arm): c for c in finished_report.counts}
+    assert by_arm["explore", "search"].ended == by_arm["explore", "baseline"].ended == 48
+    assert by_arm["confirm", "search"].states == {TrialState.COMPLETED: 10}
+    assert by_arm["confirm", "baseline"].planned == 5
+
+
+def test_time_spent_and_saved(done, finished_report):
+    view = StudyView(done)
+    time = finished_report.time
+    (all_epochs,) = view.rows("select sum(epoch_time_s) from all_epochs")[0]
+    assert time.training_s == pytest.approx(all_epochs)
+    pruned = [t for t in view.trials if t.state is TrialState.PRUNED]
+    assert time.stopped_saved_epochs == sum(EPOCHS - t.epochs for t in pruned)
+    assert time.stopped_saved_s == pytest.approx(sum((EPOCHS - t.epochs) * t.mean_epoch_time_s for t in pruned))
+    diverged = [t for t in view.trials if t.state is TrialState.DIVERGED]
+    assert diverged
+    assert time.diverged_saved_epochs == sum(EPOCHS - t.epochs for t in diverged)
+    assert (time.restarts, time.restarted_trials, time.sessions) == (1, 1, 1)
+    (session,) = view.sessions
+    assert timedelta(seconds=time.wall_s) == session.ended_at - session.started_at
+
+
+def test_the_top_ten_has_full_trials_first(finished_report):
+    rows = finished_report.top
+    assert len(rows) == 10
+    full = [r for r in rows if r.state is TrialState.COMPLETED]
+    assert list(rows[: len(full)]) == full
+    assert [r.value for r in full] == sorted((r.value for r in full), reverse=True)
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_every_format_says_the_verdict_and_how_to_go_on(finished_report, form):
+    text = render(finished_report, form)
+    plain = re.sub(r"\s+", " ", text.replace("&nbsp;", " ").replace("\\", ""))
+    assert finished_report.verdict.headline in plain
+    assert finished_report.best.retrain in plain
+    assert "n = 5" in plain
+    assert text.endswith("\n")
+
+
+def test_json_is_strict_and_whole(finished_report):
+    document = json.loads(to_json(finished_report), parse_constant=lambda name: pytest.fail(name))
+    assert document["best"]["settings"]["loss.beta"] == finished_report.best.settings["loss.beta"]
+    assert document["comparison"]["difference"]["n"] == 5
+    assert "view" not in document
+
+
+def test_a_narrow_terminal_breaks_no_command(finished_report):
+    text = render(finished_report, Format.TABLE, width=40)
+    assert finished_report.best.retrain in text
+    assert "\x1b" not in text
+    assert "\x1b" in render(finished_report, Format.TABLE, color=True)
+
+
+def test_the_page_needs_nothing_from_outside(finished_report):
+    page = render(finished_report, Format.HTML)
+    page = re.sub(r"<script>/\*\*.*?</script>", "", page, flags=re.S)
+    assert len(page) < 500_000
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert not re.search(r"<(?:script|img|iframe|link)[^>]*(?:src|href)=(?!\"data:)", page)
+
+
+def test_every_text_in_the_page_is_escaped(tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    study = Study(tmp_path, trials=2, reference="base<b>line")
+    study.begin()
+    study.explore()
+    common = {"trial": "t0099", "arm": evil, "stage": "explore", "number": 9}
+    study.writer.append(
+        TrialRow(**study.common, **common, state="PENDING", attempt=0, params=json.dumps({"loss.beta": 1}))
+    )
+    study.writer.append(TrialRow(**study.common, **common, state="FAILED", attempt=1, reason=evil, error=evil))
+    study.end()
+    page = render(build(study.folder), Format.HTML)
+    assert evil not in page
+    assert "alert(1)" in page
+    assert "base<b>line" not in page
+
+
+def test_files_are_written_whole_and_again(done):
+    for _ in range(2):
+        document, page = write_files(done)
+    assert json.loads(document.read_text())["study"] == "digits-beta"
+    assert page.read_text().startswith("<!doctype html>")
+    assert not list(done.glob(".report-*"))
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(done, monkeypatch):
+    document, _ = write_files(done)
+    before = document.read_text()
+    monkeypatch.setattr(module.output, "render", lambda report, form: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_files(done)
+    assert document.read_text() == before
+    assert not list(done.glob(".report-*"))
+
+
+def test_a_study_under_way_names_its_best_as_unconfirmed(tmp_path):
+    study = explored(tmp_path, trials=20)
+    study.writer.flush()
+    found = build(study.folder)
+    assert found.best.trial in study.finals
+    assert not found.best.confirmed
+    assert "search stage only, one seed: not confirmed" in found.best.source
+    assert "Nothing is confirmed yet" in found.verdict.headline
+    assert found.comparison is None
+    assert found.state is StudyState.INTERRUPTED
+    assert any("resume digits-beta" in step.command for step in found.steps)
+
+
+def test_a_confirmation_under_way_names_no_winner(tmp_path):
+    study = explored(tmp_path)
+    study.confirm(7)
+    study.writer.flush()
+    found = build(study.folder)
+    assert not found.best.confirmed
+    assert found.verdict.outcome is Outcome.NOT_COMPARED
+    assert "7 of 15" in " ".join(found.verdict.details)
+
+
+def test_a_study_that_has_not_begun_is_no_error(tmp_path):
+    study = Study(tmp_path)
+    study.writer.close()
+    found = build(study.folder)
+    assert found.state is StudyState.NEW
+    assert found.best is None
+    for form in Format:
+        assert "No trial" in render(found, form)
+
+
+def test_a_reference_with_fewer_trials_names_no_winner(tmp_path):
+    study = explored(tmp_path)
+    for _ in range(3):
+        study.run(study.propose("search"), "search")
+    study.confirm()
+    study.end()
+    found = build(study.folder)
+    assert any("12 trials" in note and "15" in note for note in found.notes)
+    assert found.verdict.outcome is not Outcome.BETTER
+
+
+def test_where_every_trial_diverged_there_is_no_best(tmp_path):
+    study = Study(tmp_path, trials=1)
+    study.begin()
+    for arm in ("search", "baseline"):
+        trial = study.propose(arm)
+        study._final(trial, arm, "explore", "DIVERGED", 1, None, "loss inf")
+    study.end()
+    found = build(study.folder)
+    assert found.best is None
+    assert "No trial was trained to the end" in found.verdict.headline
+    assert "No trial was trained" in render_best(found, Format.TABLE)
+
+
+def test_a_candidate_that_diverged_on_a_seed_is_out(tmp_path):
+    study = explored(tmp_path)
+    study.confirm(0)
+    runs = sorted(t for t in study.proposals if int(t[1:]) > 24)
+    view = StudyView(_flushed(study))
+    first = next(t.source for t in view.trials if t.trial == runs[0])
+    for index, run in enumerate(runs):
+        arm = "baseline" if index >= 10 else "search"
+        if index == 2:
+            study._final(run, arm, "confirm", "DIVERGED", 3, None, "loss inf")
+        else:
+            study.run(run, arm, "confirm", seed=1000 + index % 5)
+    study.end()
+    found = build(study.folder)
+    assert found.best.trial != first
+    assert any(first in note and "diverged on 1 of 5" in note for note in found.notes)
+
+
+def _flushed(study):
+    study.writer.flush()
+    return study.folder
+
+
+def test_a_study_without_reference_compares_nothing(tmp_path):
+    found = build(finished(tmp_path, trials=12, reference=None))
+    assert found.best.confirmed
+    assert found.verdict.outcome is Outcome.NOT_COMPARED
+    assert "no reference arm" in found.verdict.headline
+    assert render(found, Format.HTML)
+
+
+def test_a_loss_is_minimised(tmp_path):
+    found = build(finished(tmp_path, trials=16, path="loss.alpha", metric="val/loss"))
+    means = [c.validation.mean for c in found.candidates]
+    assert means == sorted(means)
+    assert "nats" in found.verdict.headline
+    assert "tampering exponent alpha" in render(found, Format.HTML)
+
+
+def test_a_second_confirmation_opens_the_test_split_again(tmp_path):
+    study = explored(tmp_path)
+    study.confirm()
+    study.run(study.propose("search"), "search")
+    study.confirm()
+    study.end()
+    found = build(study.folder)
+    assert found.test_openings == 2
+    assert any("opened 2 times" in note for note in found.notes)
+
+
+def test_ties_go_to_the_earlier_trial(tmp_path, monkeypatch):
+    study = Study(tmp_path, trials=2)
+    study.begin()
+    for arm in ("search", "search", "baseline", "baseline"):
+        trial = study.propose(arm)
+        study._final(trial, arm, "explore", "COMPLETED", EPOCHS, 0.5, "end")
+    study.end()
+    assert build(study.folder).best.trial == "t0001"
+
+
+def test_a_failed_trial_is_mentioned_with_its_reason(tmp_path):
+    study = explored(tmp_path, trials=3)
+    trial = study.propose("search")
+    study._final(trial, "search", "explore", "FAILED", 0, None, "CUDA out of memory\nmore")
+    study.writer.flush()
+    assert any("CUDA out of memory" in note and trial in note for note in build(study.folder).notes)
+
+
+def test_status_names_the_driver_and_the_running_trials(tmp_path):
+    study = explored(tmp_path, trials=4)
+    trial = study.propose("search")
+    study._state(trial, "search", "explore", "RUNNING", attempt=1)
+    study.writer.flush()
+    with StudyLock(study.folder):
+        found = status(study.folder)
+        text = render_status(found, Format.TABLE)
+    assert found.state is StudyState.RUNNING
+    assert [r.trial for r in found.running] == [trial]
+    assert "Driver: process" in text
+    assert "0/27" in text
+    assert "8 of 9 trials explored" in text
+
+
+def test_all_studies_of_a_root_are_a_line_each(tmp_path):
+    assert render_statuses(statuses(tmp_path), Format.TABLE) == "No study yet.\n"
+    finished(tmp_path, trials=6)
+    Study(tmp_path, name="another").writer.close()
+    found = statuses(tmp_path)
+    assert [(s.study, s.state) for s in found] == [("another", StudyState.NEW), ("digits-beta", StudyState.COMPLETED)]
+    assert [s["study"] for s in json.loads(render_statuses(found, Format.JSON))] == ["another", "digits-beta"]
+    assert "digits-beta" in render_statuses(found, Format.MARKDOWN)
+
+
+def test_short_answers_are_no_page(done, finished_report):
+    for render_short, what in ((render_status, status(done)), (render_best, finished_report)):
+        assert json.loads(render_short(what, Format.JSON))
+        with pytest.raises(ResultsError, match="table, json or markdown"):
+            render_short(what, Format.HTML)
+
+
+def test_credentials_of_the_tracker_are_not_shown(done, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pw@tracker/x")
+    text = render(build(done), Format.TABLE)
+    assert "pw@" not in text
+    assert "https://***@tracker/x" in text
+
+
+def test_facts_are_frozen(done):
+    with pytest.raises(AttributeError):
+        StudyView(done).facts.name = "x"
+    assert isinstance(StudyView(done).facts, StudyFacts)

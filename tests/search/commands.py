@@ -1,0 +1,65 @@
+"""Running the command line as a user does, in processes of its own, and killing it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from results.schema import AnyRow
+from results.store import read_rows
+
+THERMOTUNE = str(Path(sys.executable).parent / "thermotune")
+
+
+def environment(home: Path, **extra: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "TUNE_", "THERMOTUNE_"))}
+    return {**kept, "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "120", **extra}
+
+
+def thermotune(root: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    command = [THERMOTUNE, *arguments, "--root", str(root)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(root.parent, **extra), timeout=240, check=False
+    )
+
+
+class Driver:
+    """A driver in the background, in a session of its own."""
+
+    def __init__(self, root: Path, *arguments: str) -> None:
+        self.log = root.parent / f"driver-{time.time_ns()}.log"
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [THERMOTUNE, *arguments, "--root", str(root)],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment(root.parent),
+                start_new_session=True,
+            )
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 120) -> bool:
+        """Waits until the condition holds; False if the driver ended before."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            if condition():
+                return True
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.02)
+        raise TimeoutError(self.log.read_text())
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """Sends a signal and waits for the end; returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+def rows_of(folder: Path) -> list[AnyRow]:
+    return read_rows(folder) if (folder / "records").is_dir() else []

@@ -1,0 +1,159 @@
+"""A cluster without Ray: drives the conductor with made-up learning curves, concurrency and kills."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from datetime import UTC, datetime, timedelta
+
+from results.schema import AnyRow, StudyState, Verdict
+from search.conductor import Conductor
+from search.history import History, Trial
+from search.study import Study
+from search.study_file import load
+
+EPOCHS = 27
+
+
+def study(*overrides: str) -> Study:
+    return load("digits-beta", overrides).study
+
+
+def curve(trial: Trial, seed: int, epoch: int) -> float:
+    """Accuracy, best near lr * beta = 0.1 and beta = 0.3, with noise by seed; diverges where lr * beta is large."""
+    lr, beta = trial.recipe["optimizer"]["lr"], trial.recipe["loss"]["beta"]
+    if lr * beta > 0.3 and epoch >= 2:
+        return math.nan
+    miss = 0.05 * math.log10(lr * beta / 0.1) ** 2 + 0.02 * math.log10(beta / 0.3) ** 2
+    noise = random.Random(f"{seed}/{lr}/{beta}").gauss(0, 0.005)
+    return 0.98 - miss - 0.4 * math.exp(-epoch / 4) + noise
+
+
+class Killed(Exception):
+    """The driver is gone."""
+
+
+class Disk:
+    """Rows that survive a kill, and rows that only wait. Dies by itself at the ``dies_at``-th row or flush."""
+
+    def __init__(self, rows: list[AnyRow], dies_at: int | None = None) -> None:
+        self.safe = rows
+        self.waiting: list[AnyRow] = []
+        self.dies_at = dies_at
+        self.events = 0
+
+    def _event(self) -> None:
+        self.events += 1
+        if self.dies_at is not None and self.events >= self.dies_at:
+            raise Killed
+
+    def append(self, row: AnyRow) -> None:
+        self._event()
+        self.waiting.append(row)
+        if len(self.waiting) >= 7:
+            self.flush()
+
+    def flush(self) -> None:
+        self._event()
+        self.safe += self.waiting
+        self.waiting = []
+
+
+class Worker:
+    """Trains one trial like trainables.session.TrialSession; ``checkpoints`` outlive it."""
+
+    def __init__(self, trial: Trial, stops: tuple[int, ...], epochs: int, checkpoints: dict[str, list[dict]]) -> None:
+        self.trial, self.stops, self.epochs, self.checkpoints = trial, stops, epochs, checkpoints
+        self.rows = list(checkpoints.get(trial.name, []))
+        self.start = self.rows[-1]["epoch"] if self.rows else 0
+        self.first = bool(self.rows)
+
+    def advance(self) -> dict:
+        new = self.rows if self.first else self._train()
+        self.first = False
+        bad = [row for row in self.rows if not math.isfinite(row["metrics"]["val/accuracy"])]
+        return {
+            "trial": self.trial.name,
+            "attempt_start": self.start,
+            "epochs": list(new),
+            "divergence": {"epoch": bad[0]["epoch"], "reason": f"train/loss is nan at epoch {bad[0]['epoch']}"}
+            if bad
+            else None,
+            "finished": not bad and self.rows[-1]["epoch"] == self.epochs,
+        }
+
+    def _train(self) -> list[dict]:
+        new = []
+        epoch = self.rows[-1]["epoch"] if self.rows else 0
+        while epoch < self.epochs:
+            epoch += 1
+            lanes = [
+                {
+                    "epoch": epoch,
+                    "lane": lane,
+                    "seed": seed,
+                    "epoch_time_s": 1.0,
+                    "metrics": {"val/accuracy": curve(self.trial, seed, epoch)},
+                }
+                for lane, seed in enumerate(self.trial.seeds)
+            ]
+            new += lanes
+            if epoch in self.stops or any(math.isnan(row["metrics"]["val/accuracy"]) for row in lanes):
+                break
+        self.rows += new
+        self.checkpoints[self.trial.name] = list(self.rows)
+        return new
+
+
+def drive(
+    spec: Study,
+    rows: list[AnyRow],
+    checkpoints: dict[str, list[dict]],
+    *,
+    workers: int = 1,
+    order: int = 0,
+    dies_at: int | None = None,
+) -> History:
+    """One driver session, from whatever ``rows`` say to the end; ``rows`` and ``checkpoints`` are what a disk keeps.
+
+    Raises:
+        Killed: At the ``dies_at``-th event.
+    """
+    history = History.fold(sorted(rows, key=lambda row: row.seq))
+    clock = iter(range(10**9))
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    session = f"s{history.sessions + 1:04d}"
+    disk = Disk(rows, dies_at)
+    conductor = Conductor(spec, history, disk, session=session, now=lambda: begin + timedelta(milliseconds=next(clock)))
+    facts = {"host": "h", "pid": 1, "slots": workers, "command": "c", "environment": "{}"}
+    conductor.session(StudyState.RUNNING, **facts)
+    rng = random.Random(order)
+    busy: list[Worker] = []
+    while not conductor.finished:
+        while len(busy) < workers and (trial := conductor.next_trial()) is not None:
+            conductor.started(trial.name)
+            stops = spec.rungs if trial.stage == "explore" else ()
+            busy.append(Worker(trial, stops, spec.recipe.epochs, checkpoints))
+        worker = rng.choice(busy)
+        if conductor.report(worker.trial.name, worker.advance()) is Verdict.STOP:
+            busy.remove(worker)
+            if worker.trial.stage == "explore":
+                checkpoints.pop(worker.trial.name, None)
+    conductor.session(StudyState.COMPLETED, **facts)
+    return history
+
+
+def story(history: History) -> str:
+    """All that must not depend on where a study was interrupted."""
+    return json.dumps(
+        [
+            [
+                t.name, t.arm, t.stage, t.number, t.coordinates, t.params, t.recipe, t.seeds, t.source, t.state,
+                sorted((e, sorted((lane, dict(m)) for lane, m in lanes.items())) for e, lanes in t.epochs.items()),
+                sorted((d.rung, d.value, d.cutoff, d.rank, d.n, d.verdict) for d in t.decisions.values()),
+            ]
+            for t in history.trials.values()
+        ],
+        indent=1,
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""Real drivers on a real Ray, really killed."""
+
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import psutil
+import pytest
+
+from results.schema import DecisionRow, EpochRow, SessionRow, TrialRow, TrialState
+from search.history import History
+from tests.search.commands import THERMOTUNE, Driver, environment, rows_of, thermotune
+from tests.search.simulator import story
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+STUDY = """
+name: crash
+recipe: {model: mlp-256-256, batch_size: 16, epochs: 27}
+search: {trials: 10}
+seeds: {confirm: 2}
+confirm: {top: 1}
+resources: {max_concurrent: WORKERS}
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    def write(workers):
+        path = tmp_path / f"crash-{workers}.yaml"
+        path.write_text(STUDY.replace("WORKERS", str(workers)))
+        return str(path)
+
+    return write
+
+
+def trained(folder, session):
+    return any(isinstance(r, TrialRow) and r.session == session for r in rows_of(folder))
+
+
+def kill_and_resume(root, study_file, kills, seed):
+    """Starts a study, kills its driver so many times at random moments of its work, and lets it end."""
+    folder = root / "crash"
+    rng = random.Random(seed)
+    acknowledged = []
+    killed = 0
+    while killed < kills:
+        driver = Driver(root, *(("resume", "crash") if folder.exists() else ("submit", study_file)))
+        session = f"s{History.fold(rows_of(folder)).sessions + 1:04d}"
+        if not driver.wait_for(lambda s=session: trained(folder, s)):
+            break
+        time.sleep(rng.uniform(0, 0.9))
+        before = {r.seq for r in rows_of(folder)}
+        if driver.process.poll() is not None:
+            break
+        driver.kill()
+        killed += 1
+        acknowledged.append(before)
+        assert before <= {r.seq for r in rows_of(folder)}
+    end = thermotune(root, "resume", "crash")
+    assert end.returncode == 0, end.stderr
+    rows = rows_of(folder)
+    assert all(before <= {r.seq for r in rows} for before in acknowledged)
+    return rows, killed
+
+
+def test_study_of_one_worker_killed_ten_times_ends_as_the_uninterrupted_one(tmp_path, study_file):
+    whole = thermotune(tmp_path / "whole", "submit", study_file(1))
+    assert whole.returncode == 0, whole.stderr
+    rows, killed = kill_and_resume(tmp_path / "killed", study_file(1), kills=10, seed=0)
+    assert killed == 10
+    assert story(History.fold(rows)) == story(History.fold(rows_of(tmp_path / "whole" / "crash")))
+
+
+def test_several_workers_lose_nothing_and_do_nothing_twice(tmp_path, study_file):
+    rows, killed = kill_and_resume(tmp_path / "runs", study_file(3), kills=4, seed=1)
+    assert killed >= 3
+    history = History.fold(rows)
+    assert all(trial.state.is_final for trial in history.trials.values())
+    assert Counter(t.arm for t in history.of()) == {"search": 10, "baseline": 10}
+    assert sorted(r.seq for r in rows) == list(range(1, len(rows) + 1))
+    for kind, key in (
+        (DecisionRow, lambda r: (r.trial, r.rung)),
+        (EpochRow, lambda r: (r.trial, r.lane, r.epoch, r.attempt)),
+        (TrialRow, lambda r: (r.trial, r.state in ("COMPLETED", "PRUNED", "DIVERGED", "FAILED"), r.attempt, r.state)),
+    ):
+        assert max(Counter(key(r) for r in rows if isinstance(r, kind)).values()) == 1
+    for trial in history.trials.values():
+        assert sorted(trial.epochs) == list(range(1, trial.last_epoch + 1))
+        assert (trial.state is TrialState.COMPLETED) == (trial.last_epoch == 27)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_exits_75_with_the_command_to_resume(tmp_path, study_file, number):
+    root = tmp_path / "runs"
+    driver = Driver(root, "submit", study_file(2))
+    assert driver.wait_for(lambda: trained(root / "crash", "s0001"))
+    assert driver.kill(number) == 75
+    said = driver.log.read_text()
+    assert f"--root {root} resume crash" in said
+    assert "Traceback" not in said
+    last = rows_of(root / "crash")[-1]
+    assert isinstance(last, SessionRow)
+    assert (last.state, last.reason) == ("INTERRUPTED", signal.Signals(number).name)
+    end = thermotune(root, "resume", "crash")
+    assert end.returncode == 0, end.stderr
+    assert all(t.state.is_final for t in History.fold(rows_of(root / "crash")).trials.values())
+
+
+def test_ctrl_c_in_a_terminal_stops_in_order_and_fails_no_trial(tmp_path, study_file):
+    root = tmp_path / "runs"
+    command = [THERMOTUNE, "submit", study_file(2), "--root", str(root)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(command[0], command, environment(tmp_path, TERM="xterm"))
+    os.set_blocking(terminal, False)
+    output = b""
+    pressed = False
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            output += os.read(terminal, 65536)
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError:  # the process has ended
+            break
+        if not pressed and trained(root / "crash", "s0001"):
+            os.write(terminal, b"\x03")
+            pressed = True
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 75
+    assert b"Continue with" in output
+    history = History.fold(rows_of(root / "crash"))
+    assert not any(t.state is TrialState.FAILED for t in history.trials.values())
+
+
+def test_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, study_file):
+    root = tmp_path / "runs"
+    driver = Driver(root, "submit", study_file(1), "--set", "recipe.model=mlp-1024-1024", "--set", "search.trials=2")
+    assert driver.wait_for(
+        lambda: any(isinstance(r, TrialRow) and r.state == "RUNNING" for r in rows_of(root / "crash"))
+    )
+    time.sleep(1)
+    workers = [
+        p for p in psutil.Process(driver.process.pid).children(recursive=True) if "StudyTrial" in " ".join(p.cmdline())
+    ]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    assert driver.process.wait(timeout=200) == 0, driver.log.read_text()
+    history = History.fold(rows_of(root / "crash"))
+    assert max(trial.attempt for trial in history.trials.values()) == 2
+    for trial in history.trials.values():
+        assert trial.state.is_final
+        assert trial.state is not TrialState.FAILED
+        assert sorted(trial.epochs) == list(range(1, trial.last_epoch + 1))
+
+
+def test_second_driver_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path, study_file):
+    root = tmp_path / "runs"
+    driver = Driver(root, "submit", study_file(2))
+    assert driver.wait_for(lambda: trained(root / "crash", "s0001"))
+    second = thermotune(root, "resume", "crash")
+    assert second.returncode == 1
+    assert f"held by process {driver.process.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    status = thermotune(root, "status", "crash")
+    assert "RUNNING" in status.stdout
+    driver.kill()
+    assert "INTERRUPTED" in thermotune(root, "status", "crash").stdout
+    third = thermotune(root, "resume", "crash")
+    assert third.returncode == 0
+    assert "taking over" in third.stderr
+
+
+def test_no_process_outlives_a_killed_driver_for_long(tmp_path, study_file):
+    root = tmp_path / "runs"
+    driver = Driver(root, "submit", study_file(2))
+    assert driver.wait_for(lambda: trained(root / "crash", "s0001"))
+    family = psutil.Process(driver.process.pid).children(recursive=True)
+    driver.kill()
+    gone, alive = psutil.wait_procs(family, timeout=120)
+    assert gone
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE and "tracking" not in " ".join(p.cmdline())]
+
+
+def test_extension_adds_trials_to_every_arm_and_confirms_again(tmp_path, study_file):
+    root = tmp_path / "runs"
+    small = ("--set", "search.trials=3", "--set", "recipe.epochs=3")
+    assert thermotune(root, "submit", study_file(2), *small).returncode == 0
+    again = thermotune(root, "submit", study_file(2), *small)
+    assert again.returncode == 2
+    assert "resume crash" in again.stderr
+    more = thermotune(root, "resume", "crash", "--trials", "+2")
+    assert more.returncode == 0, more.stderr
+    assert Counter(t.arm for t in History.fold(rows_of(root / "crash")).of()) == {"search": 5, "baseline": 5}
+    assert (root / "crash" / "study-2.yaml").exists()
+    report = json.loads(thermotune(root, "report", "crash", "--format", "json").stdout)
+    assert report
+
+
+def test_trained_again_a_trial_gives_the_recorded_numbers(tmp_path, study_file):
+    root = tmp_path / "runs"
+    small = ("--set", "search.trials=3", "--set", "recipe.epochs=3")
+    assert thermotune(root, "submit", study_file(2), *small).returncode == 0
+    run = thermotune(root, "train", "crash", "t0001", "--save", str(tmp_path / "model.pt"))
+    assert run.returncode == 0, run.stderr
+    assert "recorded epochs have exactly the recorded numbers" in run.stdout
+    equal, _, compared = run.stdout.splitlines()[-2].split()[:3]
+    assert equal == compared
+    assert (tmp_path / "model.pt").exists()
+    assert subprocess.run([THERMOTUNE, "train", "crash", "t0999", "--root", root], check=False).returncode == 2

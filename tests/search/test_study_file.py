@@ -1,0 +1,197 @@
+import pytest
+import yaml
+
+from search.errors import StudyFileError, UsageError
+from search.machine import Machine
+from search.study import Resources, Study, flatten, with_values
+from search.study_file import load, packaged
+from spaces import Axis, LogUniform, Scale
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+def mistakes(source, overrides=()):
+    with pytest.raises(StudyFileError) as error:
+        load(source, overrides)
+    assert error.value.exit_code == 4
+    return {m.where.removeprefix("mine.yaml: "): str(m) for m in error.value.mistakes}
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_packaged_study_is_valid_and_survives_writing(name):
+    study = load(name).study
+    assert Study.model_validate(yaml.safe_load(study.to_yaml())) == study
+
+
+def test_digits_beta_is_the_study_of_the_readme():
+    study = load("digits-beta").study
+    assert (study.search.trials, study.recipe.epochs, study.rungs) == (48, 27, (1, 3, 9))
+    assert study.space["loss.beta"].dimension == LogUniform(0.01, 10)
+    assert study.space["optimizer.lr"].times == Scale("loss.beta", -1)
+    assert study.arms["baseline"].set == {"loss.beta": 1.0}
+    assert study.reference == "baseline"
+    assert (study.confirm.top, study.seeds.confirm) == (2, 5)
+
+
+def test_study_with_a_name_only_gets_the_papers_space_and_baseline(write):
+    study = load(write("name: a")).study
+    assert study.space["loss.beta"] == Axis(LogUniform(0.01, 10))
+    assert study.arms["baseline"].set == {"loss.beta": 1.0}
+
+
+def test_space_and_baseline_follow_the_loss(write):
+    study = load(write("name: a\nrecipe: {loss: {name: tampered}}")).study
+    assert list(study.space) == ["loss.alpha", "optimizer.lr"]
+    assert study.arms["baseline"].set == {"loss.alpha": 1.0}
+
+
+def test_baseline_null_means_no_reference(write):
+    study = load(write("name: a\nbaseline: null")).study
+    assert list(study.arms) == ["search"]
+    assert study.reference is None
+
+
+def test_all_mistakes_are_reported_together_with_rule_value_place_and_remedy(write):
+    found = mistakes(
+        write(
+            """
+name: ../evil
+recipe:
+  dataset: cifarr
+  model: mpl-128
+  loss: {name: tempered, betta: 1.0, label_smoothing: 2}
+  optimizer: {lr: fast}
+space:
+  loss.beta: {log: [-0.01, 10]}
+  optimizer.lr: {uniform: [-1, 1], times: "loss.gamma ** -1"}
+  optimizer.lrr: {log: [0.1, 1]}
+search: {trials: 0, sampler: magic, metric: val/loss, mode: max}
+stopping: {reduction_factor: 1}
+resources: {gpus: 2000}
+basline: {}
+baseline: {loss.beta: -1}
+"""
+        )
+    )
+    expected = {
+        "name": "'../evil'",
+        "recipe.dataset": "got 'cifarr'",
+        "recipe.model": "got 'mpl-128'",
+        "recipe.loss.betta": "unknown key betta. Did you mean beta?",
+        "recipe.loss.label_smoothing": "must be less than 1, got 2",
+        "recipe.optimizer.lr": "got 'fast'",
+        "space.loss.beta": "low > 0, got [-0.01, 10]",
+        "space.optimizer.lr": "must be greater than 0, got -1.0",
+        "space.optimizer.lr.times": "must name a value of the recipe, got loss.gamma",
+        "space.optimizer.lrr": "Did you mean optimizer.lr?",
+        "search.trials": "must be greater than or equal to 1, got 0",
+        "search.sampler": "must be 'tpe', got 'magic'",
+        "stopping.reduction_factor": "got 1. One of so many goes on",
+        "resources.gpus": "a trial needs 2000 GPUs on one node, largest has",
+        "basline": "Did you mean baseline?",
+        "baseline.loss.beta": "must be greater than 0, got -1",
+    }
+    assert found.keys() == expected.keys()
+    for where, text in expected.items():
+        assert text in found[where]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "problem"),
+    [
+        ("name: a\nsearch: {metric: val/loss, mode: max}", "search", "mode must be min for val/loss, got max"),
+        ("name: a\nreference: b\narms: {a: {}}", "", "reference must be one of the arms (a), got b"),
+        ("name: a\narms: {a: {set: {loss.bta: 1}}}", "arms.a.set.loss.bta", "Did you mean loss.beta?"),
+        ("name: a\narms: {a: {}}\nbaseline: {loss.beta: 1}", "baseline", "either baseline or arms"),
+        ("name: a\nspace: {loss.beta: {log: [0.1, 1], uniform: [0, 1]}}", "space.loss.beta", "exactly one kind"),
+        ("name: a\nspace: {loss.beta: 3}", "space.loss.beta", "exactly one kind"),
+        ("recipe: {}", "name", "is required, and missing"),
+        ("name: a\nrecipe: {epochs: 3, schedule: {warmup_epochs: 5}}", "recipe", "must fit into the run, got 5 of 3"),
+        ("name: a\nrecipe: 3", "recipe", "got 3"),
+        ("name: a\nrecipe: {loss: {name: hinge}}", "recipe.loss.name", "must be one of 'tempered', 'tampered'"),
+        ("name: a\nseeds: {confirm: 1}", "seeds.confirm", "must be greater than or equal to 2, got 1"),
+        ("name: a\nresources: {cpus: 100000}", "resources.cpus", "a trial needs 100000 CPUs on one node"),
+        ("[1, 2]", "mine.yaml", "must hold keys and values, got list"),
+        ("name: [", "mine.yaml, line 1", "not valid YAML"),
+    ],
+)
+def test_mistake_is_reported_with_its_place(write, text, where, problem):
+    found = mistakes(write(text))
+    assert problem in found[where or "mine.yaml"]
+    assert len(found) == 1
+
+
+def test_flag_wins_over_file_and_file_over_default(write):
+    loaded = load(
+        write("name: a\nsearch: {trials: 7, seed: 3}"), ["search.trials=9", "recipe.loss.label_smoothing=0.1"]
+    )
+    assert loaded.study.search.trials == 9
+    origins = loaded.origins
+    assert (origins["search.trials"], origins["search.seed"], origins["search.sampler"]) == ("flag", "file", "default")
+    assert origins["recipe.loss.label_smoothing"] == "flag"
+    assert origins["arms.baseline.set.loss.beta"] == "default"
+
+
+def test_flag_can_set_a_dimension_and_a_baseline(write):
+    study = load(write("name: a"), ["space.loss.beta={log: [0.1, 1]}", "baseline.loss.beta=0.5"]).study
+    assert study.space["loss.beta"] == Axis(LogUniform(0.1, 1))
+    assert study.arms["baseline"].set == {"loss.beta": 0.5}
+
+
+@pytest.mark.parametrize("text", ["search.trials", "=3", "search.trials=[1"])
+def test_flag_that_is_no_key_and_value_is_a_usage_error(text):
+    with pytest.raises(UsageError, match="--set"):
+        load("digits-beta", [text])
+
+
+def test_unknown_study_is_a_usage_error_with_the_nearest_name():
+    with pytest.raises(UsageError, match="Did you mean digits-beta") as error:
+        load("digits-bta")
+    assert error.value.exit_code == 2
+
+
+def test_recipe_of_an_arm_has_its_values_and_the_coordinates():
+    study = load("digits-beta").study
+    params, recipe = study.resolve("search", {"loss.beta": 0.1, "optimizer.lr": 0.05})
+    assert params == {"loss.beta": 0.1, "optimizer.lr": pytest.approx(0.5)}
+    assert (recipe.loss.beta, recipe.optimizer.lr) == (0.1, pytest.approx(0.5))
+    _, recipe = study.resolve("baseline", {"optimizer.lr": 0.05})
+    assert (recipe.loss.beta, recipe.optimizer.lr) == (1.0, 0.05)
+
+
+def test_seeds_of_confirm_are_fresh():
+    study = load("digits-beta", ["seeds.search=4", "search.seed=1000"]).study
+    assert set(study.search_seeds).isdisjoint(study.confirm_seeds)
+    assert len(set(study.confirm_seeds)) == 5
+
+
+@pytest.mark.parametrize(
+    ("resources", "slots"),
+    [
+        ({}, 8),
+        ({"cpus": 2}, 4),
+        ({"cpus": 3}, 2),
+        ({"cpus": 0.1, "gpus": 0.25}, 8),
+        ({"gpus": 0.3}, 6),
+        ({"gpus": 2}, 1),
+        ({"max_concurrent": 3}, 3),
+        ({"gpus": 1, "max_concurrent": 9}, 2),
+    ],
+)
+def test_slots_follow_from_what_a_trial_takes(resources, slots):
+    assert Machine(cpus=8, gpus=2).slots(Resources(**resources)) == slots
+
+
+def test_values_are_set_by_path_without_touching_the_original():
+    tree = {"a": {"b": 1}, "c": 2}
+    assert with_values(tree, {"a.b": 3, "a.d.e": 4}) == {"a": {"b": 3, "d": {"e": 4}}, "c": 2}
+    assert tree == {"a": {"b": 1}, "c": 2}
+    assert flatten({"a": {"b": 3, "d": {"e": 4}}, "c": 2}) == {"a.b": 3, "a.d.e": 4, "c": 2}

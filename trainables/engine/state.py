@@ -1,0 +1,148 @@
+"""One state format for K lanes: flat parameters and momentum, stacked buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ALIGNMENT_BYTES = 64
+"""Every tensor starts on a cache line, as tensors of their own do: matrix kernels may round differently otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where one parameter lies in a flat row."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a network's parameters lie in a flat row of ``size`` elements; gaps between them stay zero."""
+
+    slots: tuple[Slot, ...]
+    size: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layout:
+        """The layout of a network.
+
+        Args:
+            module: Any network whose parameters share one float type.
+
+        Raises:
+            ValueError: The parameters have several types.
+        """
+        parameters = dict(module.named_parameters())
+        dtypes = {parameter.dtype for parameter in parameters.values()}
+        if len(dtypes) != 1:
+            raise ValueError(f"all parameters must have one dtype, got {sorted(map(str, dtypes))}. Convert the module.")
+        dtype = dtypes.pop()
+        step = _ALIGNMENT_BYTES // dtype.itemsize
+        slots = []
+        offset = 0
+        for name, parameter in parameters.items():
+            slots.append(Slot(name=name, shape=tuple(parameter.shape), offset=offset))
+            offset += math.ceil(parameter.numel() / step) * step
+        return cls(slots=tuple(slots), size=offset, dtype=dtype)
+
+    def views(self, row: Tensor) -> dict[str, Tensor]:
+        """The parameters inside a flat row (P,), by name and in their shapes; they share its memory."""
+        return {slot.name: row[slot.offset : slot.offset + slot.size].view(slot.shape) for slot in self.slots}
+
+    def decay_mask(self) -> Tensor:
+        """(P,) with 1 where weight decay applies: not on biases and norms, which have fewer than two dimensions."""
+        mask = torch.zeros(self.size, dtype=self.dtype)
+        for view in self.views(mask).values():
+            if view.ndim >= 2:
+                view.fill_(1)
+        return mask
+
+
+class LaneState:
+    """Parameters, momentum and buffers of K networks of one architecture.
+
+    Attributes:
+        layout: How a row is laid out.
+        params: (K, P) parameters.
+        momentum: (K, P) velocity of the optimiser, zero at the start.
+        buffers: By name, (K, ...) buffers such as running statistics.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], device: torch.device) -> None:
+        """Copies the networks' parameters and buffers.
+
+        Args:
+            modules: K >= 1 networks of one architecture; not changed.
+            device: Where the state lives.
+        """
+        self.layout = Layout.of(modules[0])
+        shape = (len(modules), self.layout.size)
+        self.params = torch.zeros(shape, dtype=self.layout.dtype, device=device)
+        self.momentum = torch.zeros_like(self.params)
+        self.buffers = {
+            name: torch.zeros((len(modules), *buffer.shape), dtype=buffer.dtype, device=device)
+            for name, buffer in modules[0].named_buffers()
+        }
+        for lane, module in enumerate(modules):
+            self.load_lane(lane, module.state_dict())
+
+    def views(self, lane: int) -> dict[str, Tensor]:
+        """Parameters and buffers of one lane by name; they share the state's memory."""
+        return self.layout.views(self.params[lane]) | {name: stack[lane] for name, stack in self.buffers.items()}
+
+    def lane(self, lane: int) -> dict[str, Tensor]:
+        """A copy of one lane as a plain ``state_dict`` on the CPU, which a network of its own loads strictly."""
+        return {name: view.to("cpu", copy=True) for name, view in self.views(lane).items()}
+
+    def load_lane(self, lane: int, state_dict: Mapping[str, Tensor]) -> None:
+        """Overwrites the parameters and buffers of one lane; momentum stays.
+
+        Args:
+            lane: 0-based.
+            state_dict: As of a plain network of this architecture; entries it does not know as parameter or buffer
+                (tied copies) are left out.
+
+        Raises:
+            KeyError: An entry is missing.
+        """
+        for name, view in self.views(lane).items():
+            view.copy_(state_dict[name].detach())
+
+    def state_dict(self) -> dict[str, object]:
+        """A copy of everything, on the CPU, for a checkpoint."""
+        return {
+            "params": self.params.to("cpu", copy=True),
+            "momentum": self.momentum.to("cpu", copy=True),
+            "buffers": {name: stack.to("cpu", copy=True) for name, stack in self.buffers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # Any: what a checkpoint holds
+        """Overwrites everything with what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: The state is of another network or another number of lanes; nothing is changed then.
+        """
+        pairs = [(self.params, state["params"]), (self.momentum, state["momentum"])]
+        pairs += [(stack, state["buffers"].get(name)) for name, stack in self.buffers.items()]
+        for mine, theirs in pairs:
+            if theirs is None or theirs.shape != mine.shape:
+                found = "nothing" if theirs is None else tuple(theirs.shape)
+                raise ValueError(
+                    f"the state must fit the network and the lanes, got {found} for {tuple(mine.shape)}. Train afresh."
+                )
+        for mine, theirs in pairs:
+            mine.copy_(theirs)

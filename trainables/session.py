@@ -1,0 +1,165 @@
+"""What one trial does in a worker: train, report, checkpoint, and continue after a restart. Knows no ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter
+
+from trainables.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One trial, in plain JSON types.
+
+    Attributes:
+        trial: Name, for example t0001.
+        recipe: As ``Recipe.model_dump()`` gives it; missing keys take their defaults.
+        seeds: One for each lane.
+        return_at: Epochs after which :meth:`TrialSession.advance` returns at the latest (the rungs).
+        report_every_s: Seconds of training after which it returns, at the end of an epoch.
+        test: Whether to evaluate on the test split after the last epoch.
+        checkpoints: Folder for this trial's checkpoints; None for none.
+        max_loss: A training loss above it is a divergence; nats.
+        data_root: Folder of the packed data sets; None for the default one.
+        threads: CPU threads of torch.
+    """
+
+    trial: str
+    recipe: dict[str, Any]  # Any: JSON; checked as a Recipe
+    seeds: tuple[int, ...]
+    return_at: tuple[int, ...] = ()
+    report_every_s: float = 1.0
+    test: bool = False
+    checkpoints: str | None = None
+    max_loss: float = 1000.0
+    data_root: str | None = None
+    threads: int = 1
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialConfig:
+        """Checks and converts what :meth:`to_dict` gave.
+
+        Raises:
+            pydantic.ValidationError: A key is missing, unknown or of the wrong type; all mistakes at once.
+        """
+        return _CONFIG.validate_python(dict(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config in JSON types."""
+        plain: dict[str, Any] = _CONFIG.dump_python(self, mode="json")
+        return plain
+
+
+_CONFIG = TypeAdapter(TrialConfig)
+
+
+class TrialSession:
+    """Trains one trial in pieces. A new session with the same config goes on where the last checkpoint stands."""
+
+    def __init__(self, config: TrialConfig) -> None:
+        """Builds the run, on the GPU if this process sees one, and restores the newest checkpoint that belongs to it.
+
+        Args:
+            config: The trial.
+
+        Raises:
+            pydantic.ValidationError: The recipe is not valid.
+            ValueError: Its model, data set or seeds are not.
+        """
+        import torch  # here and below: the driver imports this module, and torch costs seconds
+
+        from trainables.engine.train import Training
+
+        torch.set_num_threads(config.threads)
+        recipe = Recipe.model_validate(config.recipe)
+        self._config = config
+        self._digest = _digest(recipe, config)
+        self._folder = None if config.checkpoints is None else Path(config.checkpoints)
+        self._training = Training(
+            recipe,
+            config.seeds,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            data_root=config.data_root,
+            test=config.test,
+            max_loss=config.max_loss,
+        )
+        self._rows: list[dict[str, Any]] = []
+        self._restored = self._restore()
+        self._attempt_start = self._training.epoch
+
+    def advance(self) -> dict[str, Any]:
+        """Trains on, until an epoch in ``return_at`` is done, the run ends, or ``report_every_s`` have passed.
+
+        The first call after a restore trains nothing and returns all rows up to the checkpoint: the driver may have
+        missed the last ones, and decides about them first. At the end of the run nothing more is trained.
+
+        Returns:
+            ``trial``; ``attempt_start``, the epoch from which this session started; ``epochs``, the new rows with
+            ``epoch``, ``lane``, ``seed``, ``epoch_time_s`` and ``metrics``; ``divergence``, None or a dict of
+            ``epoch``, ``step``, ``lane`` and ``reason``; ``finished``, whether the run came to its end without one.
+        """
+        if self._restored:
+            self._restored = False
+            return self._report(self._rows)
+        training = self._training
+        known = len(self._rows)
+        started = time.monotonic()
+        while not training.finished and training.divergence is None:
+            self._rows += [asdict(report) for report in training.train_epoch()]
+            waited = time.monotonic() - started
+            if training.epoch in self._config.return_at or waited >= self._config.report_every_s:
+                break
+        if len(self._rows) > known:
+            self._save()
+        return self._report(self._rows[known:])
+
+    def _report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        divergence = self._training.divergence
+        return {
+            "trial": self._config.trial,
+            "attempt_start": self._attempt_start,
+            "epochs": list(rows),
+            "divergence": None if divergence is None else asdict(divergence),
+            "finished": self._training.finished,
+        }
+
+    def _save(self) -> None:
+        if self._folder is None:
+            return
+        from trainables import checkpoint
+
+        payload = {"digest": self._digest, "rows": self._rows, "training": self._training.state_dict()}
+        checkpoint.save(self._folder, self._training.epoch, payload)
+
+    def _restore(self) -> bool:
+        if self._folder is None:
+            return False
+        from trainables import checkpoint
+
+        payload = checkpoint.load_newest(self._folder, lambda found: found.get("digest") == self._digest)
+        if payload is None:
+            return False
+        self._training.load_state_dict(payload["training"])
+        self._rows = list(payload["rows"])
+        return True
+
+
+def _digest(recipe: Recipe, config: TrialConfig) -> str:
+    """sha256 of all that decides the numbers of a trial: a checkpoint of anything else must not be continued."""
+    facts = {
+        "recipe": recipe.model_dump(mode="json"),
+        "seeds": config.seeds,
+        "test": config.test,
+        "max_loss": config.max_loss,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
