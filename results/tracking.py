@@ -1,7 +1,7 @@
 """The MLflow mirror as a process of its own: training never waits for the tracker, and never fails with it.
 
-``python -m results.tracking STUDY_DIR`` brings MLflow up to date once; with ``--follow PID`` it keeps on doing so until
-that process is gone, makes one last pass and ends.
+``python -m results.tracking STUDY_DIR`` brings MLflow up to date once; with ``--follow`` it keeps on doing so while a
+driver works on the study, makes one last pass and ends.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import psutil
 
 from results.environment import mask
 from results.errors import ResultsError, TrackingUnavailable
@@ -72,25 +70,24 @@ def sync(study_dir: Path, tracking_uri: str | None = None) -> SyncResult:
         return _Tracker(study_dir, tracking_uri).update()
 
 
-def follow(study_dir: Path, pid: int) -> None:
+def follow(study_dir: Path) -> None:
     """Keeps MLflow up to date while a driver works, and brings it up to date once more when the driver is gone.
 
     A tracker that does not answer is tried again with growing pauses, and given up ``LAST_TRIES_S`` after the driver
     went; nothing is lost then, ``sync`` sends the rest.
 
     Args:
-        study_dir: Folder of the study.
-        pid: Process of the driver.
+        study_dir: Folder of the study; its driver holds the study's lock.
 
     Raises:
+        TrackingUnavailable: The tracker did not answer to the last.
         ResultsError: The study or its records cannot be read.
     """
     study_dir = Path(study_dir)
-    driver = _process(pid)
-    _wait(driver, GENTLE_START_S)
+    _wait(study_dir, GENTLE_START_S)
     with _only_mirror(study_dir, float("inf")):
         tracker, seen, pause = _Tracker(study_dir, None), None, PASS_EVERY_S
-        while _lives(driver):
+        while holder(study_dir) is not None:
             now = _fingerprint(study_dir)
             if now != seen:
                 try:
@@ -98,16 +95,15 @@ def follow(study_dir: Path, pid: int) -> None:
                     seen, pause = now, PASS_EVERY_S
                 except TrackingUnavailable:
                     pause = min(LONGEST_PAUSE_S, 2 * pause)
-            _wait(driver, pause)
+            _wait(study_dir, pause)
         deadline = time.monotonic() + LAST_TRIES_S
         while True:
             try:
                 tracker.update()
                 return
-            except TrackingUnavailable as error:
+            except TrackingUnavailable:
                 if time.monotonic() + PASS_EVERY_S > deadline:
-                    print(error, file=sys.stderr)
-                    return
+                    raise
                 time.sleep(PASS_EVERY_S)
 
 
@@ -118,18 +114,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; default those of the process.
 
     Returns:
-        0, or 1 if a single pass failed.
+        0, or 1 if MLflow is not up to date.
     """
     parser = argparse.ArgumentParser(prog="python -m results.tracking", description=__doc__)
     parser.add_argument("study_dir", type=Path, help="folder of the study")
-    parser.add_argument("--follow", type=int, metavar="PID", help="go on until this process is gone")
+    parser.add_argument("--follow", action="store_true", help="go on while a driver works on the study")
     given = parser.parse_args(arguments)
     try:
-        if given.follow is None:
-            print(sync(given.study_dir), file=sys.stderr)
-        else:
+        if given.follow:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; this process ends after it
-            follow(given.study_dir, given.follow)
+            follow(given.study_dir)
+        else:
+            print(sync(given.study_dir), file=sys.stderr)
     except ResultsError as error:
         print(error, file=sys.stderr)
         return 1
@@ -214,22 +210,10 @@ def _fingerprint(study_dir: Path) -> tuple[object, ...]:
     return (*times, holder(study_dir) is not None)
 
 
-def _process(pid: int) -> psutil.Process | None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid)
-    return None
-
-
-def _lives(process: psutil.Process | None) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _wait(process: psutil.Process | None, seconds: float) -> None:
-    """Waits, but no longer than the process lives."""
+def _wait(study_dir: Path, seconds: float) -> None:
+    """Waits, but no longer than a driver works on the study."""
     deadline = time.monotonic() + seconds
-    while _lives(process) and time.monotonic() < deadline:
+    while holder(study_dir) is not None and time.monotonic() < deadline:
         time.sleep(0.25)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from search.errors import ThermotuneError, UsageError
 
 EXIT_NOTHING_SUCCEEDED = 3
 EXIT_RESUMABLE = 75
+WAIT_FOR_MIRROR_S = 30.0
 ROOT_VARIABLE = "THERMOTUNE_ROOT"
 DEFAULT_ROOT = "thermotune-runs"
 
@@ -237,9 +239,22 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
 
     _, page = write_files(folder, command=command)
     show_report(name, root)
-    say(f"Report as a page: {page}")
+    say(f"\nReport as a page: {page}")
+    if outcome.mirror is not None:
+        say(_await_mirror(outcome.mirror, folder, f"{command} sync {name}"))
     if not outcome.any_completed:
         raise typer.Exit(EXIT_NOTHING_SUCCEEDED)
+
+
+def _await_mirror(mirror: subprocess.Popen[bytes], folder: Path, command: str) -> str:
+    """Gives MLflow a moment to get everything, and says whether it did."""
+    try:
+        if mirror.wait(timeout=WAIT_FOR_MIRROR_S) == 0:
+            return "MLflow is up to date."
+        problem = (folder / "mlflow.log").read_text(encoding="utf-8").strip()
+    except subprocess.TimeoutExpired:
+        problem = "MLflow is still being brought up to date, in the background"
+    return f"{problem}\nThe records are complete. To bring MLflow up to date later:\n  {command}"
 
 
 def main() -> NoReturn:

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,15 +68,17 @@ class Outcome:
     Attributes:
         state: COMPLETED or INTERRUPTED.
         any_completed: Whether at least one trial was trained to its end.
+        mirror: The process that brings MLflow up to date; None if there was nothing to do.
     """
 
     state: StudyState
     any_completed: bool
+    mirror: subprocess.Popen[bytes] | None
 
     @classmethod
-    def of(cls, state: StudyState, history: History) -> Outcome:
+    def of(cls, state: StudyState, history: History, mirror: subprocess.Popen[bytes] | None = None) -> Outcome:
         """The outcome of a session that leaves this history behind."""
-        return cls(state, any(trial.state is TrialState.COMPLETED for trial in history.trials.values()))
+        return cls(state, any(trial.state is TrialState.COMPLETED for trial in history.trials.values()), mirror)
 
 
 def create(study: Study, root: Path) -> Path:
@@ -178,6 +181,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: _Stop, *, ve
         return Outcome.of(StudyState.COMPLETED, history)
     facts = {"slots": slots, **_session_facts()}
     conductor.session(StudyState.RUNNING, **facts)
+    mirror = _start_mirror(folder)
     progress.watch(conductor)
 
     def between_events() -> None:
@@ -203,7 +207,19 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: _Stop, *, ve
     shutil.rmtree(folder / "tune", ignore_errors=True)
     if part_count(folder) > COMPACT_ABOVE_PARTS:
         compact(folder)
-    return Outcome.of(state, history)
+    return Outcome.of(state, history, mirror)
+
+
+def _start_mirror(folder: Path) -> subprocess.Popen[bytes]:
+    """Starts the process that keeps MLflow up to date; it ends by itself, soon after the driver."""
+    with (folder / "mlflow.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "results.tracking", str(folder), "--follow"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C in the terminal is for the driver
+        )
 
 
 def _session_facts() -> dict[str, Any]:

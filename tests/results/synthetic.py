@@ -52,7 +52,11 @@ class Study:
             "schema": 1,
             "id": STUDY_ID,
             "name": self.name,
-            "recipe": {"dataset": "digits", "epochs": EPOCHS, "loss": {"name": "tempered", "beta": 1.0, "alpha": 1.0}},
+            "recipe": {
+                "dataset": "digits",
+                "epochs": EPOCHS,
+                "loss": {"name": "tampered" if self.path == "loss.alpha" else "tempered"},
+            },
             "space": {self.path: {"log": [0.01, 10]}, "optimizer.lr": {"log": [0.001, 1.0]}},
             "search": {
                 "sampler": "tpe",
