@@ -36,7 +36,7 @@ PASS_EVERY_S = 2.0
 """Seconds between two looks at the records."""
 LONGEST_PAUSE_S = 60.0
 """Longest wait between two tries while the tracker does not answer."""
-LAST_TRIES_S = 20.0
+LAST_TRIES_S = 10.0
 """How long a mirror whose driver is gone goes on trying."""
 WAIT_FOR_MIRROR_S = 30.0
 """How long ``sync`` waits for another mirror of the study."""

@@ -133,13 +133,16 @@ class Progress:
         if self._conductor is None:
             return Text(f"{self._phase} ... {elapsed:.0f} s", style="dim")
         study, shot = self._conductor.study, Snapshot.of(self._conductor)
-        table = Table(box=None, padding=(0, 2), header_style="dim")
-        table.add_column("arm")
+        head = f"{study.name}: {self._phase}, {shot.done} of {shot.total} trials, {elapsed:.0f} s"
+        if not shot.states:
+            return Text(head, style="bold")
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        table.add_column("arm", no_wrap=True)
         for state in _SHOWN:
-            table.add_column(state.lower(), justify="right")
+            table.add_column(state.lower(), justify="right", no_wrap=True)
         for rung in (*study.rungs, study.recipe.epochs):
-            table.add_column(f"epoch {rung}", justify="right")
-        table.add_column("best")
+            table.add_column(f"epoch {rung}", justify="right", no_wrap=True)
+        table.add_column("best", no_wrap=True)
         for (stage, arm), counts in shot.states.items():
             explore = stage == Stage.EXPLORE
             name, value = shot.best.get(arm, ("", float("nan")))
@@ -149,7 +152,6 @@ class Progress:
                 *(str(n) if explore else "" for n in shot.rungs[arm]),
                 f"{formats.metric(study.search.metric, value)} ({name})" if explore and name else "",
             )
-        head = f"{study.name}: {self._phase}, {shot.done} of {shot.total} trials, {elapsed:.0f} s"
         return Group(Text(head + self._left(shot, elapsed), style="bold"), table)
 
     def _left(self, shot: Snapshot, elapsed: float) -> str:

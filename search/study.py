@@ -20,6 +20,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 AxisField = Annotated[Axis, PlainValidator(Axis.parse), PlainSerializer(Axis.spec)]
 
+FIRST_CONFIRM_SEED = 1000
+"""Confirm seeds begin so far above the seed of the search, whose lanes they must not meet."""
+
 MODES: Mapping[str, Literal["max", "min"]] = {"val/accuracy": "max", "val/loss": "min"}
 """Metrics that a search may go by, all on the validation split, and which way is better."""
 
@@ -64,7 +67,9 @@ class Stopping(_Section):
 class Seeds(_Section):
     """How many seeds a configuration is trained with."""
 
-    search: int = Field(1, ge=1, description="lanes of a trial while searching; the rule sees their mean")
+    search: int = Field(
+        1, ge=1, le=FIRST_CONFIRM_SEED, description="lanes of a trial while searching; the rule sees their mean"
+    )
     confirm: int = Field(5, ge=2, description="fresh seeds for the candidates; an interval needs 2")
 
 
@@ -137,7 +142,7 @@ class Study(_Section):
     @property
     def confirm_seeds(self) -> list[int]:
         """Seeds that the search never saw, common to all candidates so that differences are paired."""
-        return [self.search.seed + self.seeds.search + 1000 + i for i in range(self.seeds.confirm)]
+        return [self.search.seed + FIRST_CONFIRM_SEED + i for i in range(self.seeds.confirm)]
 
     def arm_space(self, arm: str) -> SearchSpace:
         """What varies in an arm."""

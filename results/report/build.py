@@ -326,9 +326,11 @@ class _Builder:
         if uri:
             steps.append(Step(purpose="curves of every trial, in MLflow", command=mask(uri)))
         else:
+            # The prefix stands for how this installation is called, and mlflow lies in it too.
+            mlflow = "uv run mlflow" if self.command.startswith("uv run ") else "mlflow"
             store = shlex.quote(f"sqlite:///{self.view.study_dir.resolve().parent / 'mlflow.db'}")
             steps.append(
-                Step(purpose="curves of every trial, in MLflow", command=f"mlflow ui --backend-store-uri {store}")
+                Step(purpose="curves of every trial, in MLflow", command=f"{mlflow} ui --backend-store-uri {store}")
             )
         return tuple(steps)
 

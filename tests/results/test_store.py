@@ -420,6 +420,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_no_acknowledged_row_and_repeat_none(tmp_path):
     """Twenty kills at random moments, among them during compaction; a reader works all the time."""
     chance = random.Random(7)

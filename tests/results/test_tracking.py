@@ -372,6 +372,7 @@ def test_following_a_dead_server_ends_soon_after_the_driver(root, monkeypatch):
     assert 0.9 < time.monotonic() - start < 15
 
 
+@pytest.mark.slow
 def test_following_sends_while_the_driver_works_and_ends_after_it(root):
     """The process as the driver starts it, Ctrl-C included; it may not die of it."""
     study = Study(root, trials=3)

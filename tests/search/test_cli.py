@@ -109,9 +109,11 @@ def test_best_and_status_answer(root):
 
 
 def test_finished_study_resumed_only_reports(root):
+    records = sorted((root / "digits-beta" / "records").rglob("*.parquet"))
     run = thermotune(root, "resume", "digits-beta")
     assert run.returncode == 0, run.stderr
     assert "COMPLETED" in run.stdout
+    assert sorted((root / "digits-beta" / "records").rglob("*.parquet")) == records
 
 
 def test_commands_to_copy_name_the_root_where_it_matters(monkeypatch, tmp_path):

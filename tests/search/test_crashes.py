@@ -39,8 +39,14 @@ def study_file(tmp_path):
     return write
 
 
-def trained(folder, session):
+def begun(folder, session="s0001"):
+    """Whether a session has handed out its first trial."""
     return any(isinstance(r, TrialRow) and r.session == session for r in rows_of(folder))
+
+
+def trained(folder, session="s0001"):
+    """Whether a session has recorded its first epoch."""
+    return any(isinstance(r, EpochRow) and r.session == session for r in rows_of(folder))
 
 
 def kill_and_resume(root, study_file, kills, seed):
@@ -52,9 +58,10 @@ def kill_and_resume(root, study_file, kills, seed):
     while killed < kills:
         driver = Driver(root, *(("resume", "crash") if folder.exists() else ("submit", study_file)))
         session = f"s{History.fold(rows_of(folder)).sessions + 1:04d}"
-        if not driver.wait_for(lambda s=session: trained(folder, s)):
+        moment = rng.choice([begun, trained, trained])
+        if not driver.wait_for(lambda m=moment, s=session: m(folder, s)):
             break
-        time.sleep(rng.uniform(0, 0.9))
+        time.sleep(rng.uniform(0, 0.8))
         before = {r.seq for r in rows_of(folder)}
         if driver.process.poll() is not None:
             break
@@ -99,7 +106,7 @@ def test_several_workers_lose_nothing_and_do_nothing_twice(tmp_path, study_file)
 def test_signal_saves_and_exits_75_with_the_command_to_resume(tmp_path, study_file, number):
     root = tmp_path / "runs"
     driver = Driver(root, "submit", study_file(2))
-    assert driver.wait_for(lambda: trained(root / "crash", "s0001"))
+    assert driver.wait_for(lambda: trained(root / "crash"))
     assert driver.kill(number) == 75
     said = driver.log.read_text()
     assert f"--root {root} resume crash" in said
@@ -129,7 +136,7 @@ def test_ctrl_c_in_a_terminal_stops_in_order_and_fails_no_trial(tmp_path, study_
             time.sleep(0.05)
         except OSError:  # the process has ended
             break
-        if not pressed and trained(root / "crash", "s0001"):
+        if not pressed and trained(root / "crash"):
             os.write(terminal, b"\x03")
             pressed = True
     _, status = os.waitpid(pid, 0)
@@ -164,7 +171,7 @@ def test_killed_worker_is_replaced_and_its_trial_goes_on(tmp_path, study_file):
 def test_second_driver_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path, study_file):
     root = tmp_path / "runs"
     driver = Driver(root, "submit", study_file(2))
-    assert driver.wait_for(lambda: trained(root / "crash", "s0001"))
+    assert driver.wait_for(lambda: trained(root / "crash"))
     second = thermotune(root, "resume", "crash")
     assert second.returncode == 1
     assert f"held by process {driver.process.pid}" in second.stderr
@@ -181,7 +188,7 @@ def test_second_driver_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path, s
 def test_no_process_outlives_a_killed_driver_for_long(tmp_path, study_file):
     root = tmp_path / "runs"
     driver = Driver(root, "submit", study_file(2))
-    assert driver.wait_for(lambda: trained(root / "crash", "s0001"))
+    assert driver.wait_for(lambda: trained(root / "crash"))
     family = psutil.Process(driver.process.pid).children(recursive=True)
     driver.kill()
     gone, alive = psutil.wait_procs(family, timeout=120)
