@@ -157,6 +157,7 @@ def run(folder: Path, progress: Progress, *, verbose: bool = False) -> Outcome:
         Held: Another driver works on the study.
         OSError: The records cannot be written; what was written stays.
     """
+    folder = folder.absolute()  # workers have folders of their own
     lock = StudyLock(folder)
     stale = lock.acquire()
     try:

@@ -22,10 +22,16 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 
 
 def thermotune(root: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
-    command = [THERMOTUNE, *arguments, "--root", str(root)]
+    """Runs a command to its end, beside its root; the default root needs no flag, as for a user."""
+    named = () if root.name == "thermotune-runs" else ("--root", str(root))
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment(root.parent, **extra), timeout=240, check=False
+        [THERMOTUNE, *arguments, *named],
+        capture_output=True,
+        text=True,
+        env=environment(root.parent, **extra),
+        cwd=root.parent,
+        timeout=240,
+        check=False,
     )
 
 

@@ -16,7 +16,7 @@ SMALL = ("--set", "search.trials=4", "--set", "recipe.epochs=9", "--set", "seeds
 
 @pytest.fixture(scope="module")
 def submitted(tmp_path_factory):
-    root = tmp_path_factory.mktemp("home") / "runs"
+    root = tmp_path_factory.mktemp("home") / "thermotune-runs"
     return root, thermotune(root, "submit", "digits-beta", *SMALL)
 
 
