@@ -239,7 +239,7 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
 
     _, page = write_files(folder, command=command)
     show_report(name, root)
-    say(f"\nReport as a page: {page}")
+    say(f"\nReport as a page: {page.absolute()}")
     if outcome.mirror is not None:
         say(_await_mirror(outcome.mirror, folder, f"{command} sync {name}"))
     if not outcome.any_completed:
