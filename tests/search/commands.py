@@ -17,7 +17,8 @@ THERMOTUNE = str(Path(sys.executable).parent / "thermotune")
 
 
 def environment(home: Path, **extra: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RAY_", "TUNE_", "THERMOTUNE_"))}
+    foreign = ("MLFLOW_", "RAY_", "TUNE_", "THERMOTUNE_", "UV_RUN_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "120", **extra}
 
 

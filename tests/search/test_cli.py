@@ -73,7 +73,7 @@ def test_mistake_gets_one_message_and_its_exit_code_and_leaves_nothing(tmp_path,
 
 def test_root_that_is_no_folder_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_text("")
-    run = thermotune(tmp_path / "file" / "runs", "submit", "digits-beta")
+    run = thermotune(tmp_path / "file", "submit", "digits-beta")
     assert run.returncode == 2
     assert "the root must be a folder that can be written" in run.stderr
     assert "Traceback" not in run.stderr
