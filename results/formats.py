@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from results.statistics import MeanInterval, PairedDifference
@@ -82,8 +83,17 @@ def setting(value: object) -> str:
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """Settings in one line: ``loss.beta 3.14, optimizer.lr 0.01``."""
-    return ", ".join(f"{path} {setting(value)}" for path, value in values.items()) or NONE
+    """Settings in one line, by the last part of their path where that is plain.
+
+    Example:
+        >>> settings({"loss.beta": 3.14159, "optimizer.lr": 0.01})
+        'beta 3.14, lr 0.01'
+        >>> settings({"teacher.lr": 0.1, "optimizer.lr": 0.01})
+        'teacher.lr 0.1, optimizer.lr 0.01'
+    """
+    names = Counter(path.rpartition(".")[2] for path in values)
+    short = {path: leaf if names[leaf := path.rpartition(".")[2]] == 1 else path for path in values}
+    return ", ".join(f"{short[path]} {setting(value)}" for path, value in values.items()) or NONE
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,6 @@ DEFAULT_ROOT = "thermotune-runs"
 
 app = typer.Typer(
     name="thermotune",
-    help="Finds the softmax temperature at which a classifier learns best, and proves it.",
     epilog="Start with: thermotune submit digits-beta",
     no_args_is_help=True,
     add_completion=False,
@@ -48,6 +47,23 @@ FormatOption = Annotated[FormatName, typer.Option("--format", "-f", help="How to
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the root.")]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A study file, or the name of a packaged study.")]
 ROOT = Path(DEFAULT_ROOT)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("thermotune"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Finds the softmax temperature at which a classifier learns best, and proves it."""
 
 
 @app.command()
@@ -227,8 +243,8 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
             outcome = run(folder, progress, verbose=verbose)
         except OSError as error:
             raise ThermotuneError(
-                f"the records of {folder} could not be written: {error}. "
-                f"Make room or mend it, then continue with: {command} resume {name}"
+                f"the study had to stop: {error}. What was recorded is safe. "
+                f"Mend the cause, then continue with: {command} resume {name}"
             ) from error
     from results.schema import StudyState
 

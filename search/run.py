@@ -26,7 +26,7 @@ from results.lock import StudyLock
 from results.schema import StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
 from search.conductor import Conductor
-from search.errors import ThermotuneError, UsageError
+from search.errors import StudyFileError, ThermotuneError, UsageError
 from search.history import History
 from search.machine import Machine
 from search.progress import Progress
@@ -35,6 +35,9 @@ from trainables.data import prepare
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Little goes through Ray's object store: data sets are memory-mapped files."""
+
+RAY_TRIES = 3
+"""Ray gives up starting after 30 s, which a busy machine may need."""
 
 COMPACT_ABOVE_PARTS = 100
 """At its end a session merges the part files of the records if there are more."""
@@ -175,6 +178,8 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: _Stop, *, ve
     session = f"s{history.sessions + 1:04d}"
     lock.name_session(session)
     machine = Machine.local(look_for_gpus=study.resources.gpus > 0)
+    if mistakes := machine.mistakes(study.resources):
+        raise StudyFileError(mistakes)  # the study came from a larger machine
     slots = machine.slots(study.resources)
     writer = RecordWriter(folder, session=session)
     conductor = Conductor(study, history, writer, session=session)
@@ -187,6 +192,8 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: _Stop, *, ve
 
     def between_events() -> None:
         stop.check()
+        if lock.lost:
+            raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
         progress.update()
 
     try:
@@ -243,28 +250,44 @@ def _ray(machine: Machine, slots: int, progress: Progress, stop: _Stop, *, verbo
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    import ray
-
     try:
-        ray.init(
-            address="local",  # a bare init joins any cluster that it finds on the machine
-            num_cpus=machine.cpus,
-            num_gpus=machine.gpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        _start_ray(machine, verbose=verbose)
     except SystemExit:  # Ray's own answer to a SIGTERM while it starts
         stop.number = stop.number or signal.SIGTERM
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray puts one of its own in place
+    import ray
+
     try:
         stop.check()
         yield
     finally:
         ray.shutdown()
+
+
+def _start_ray(machine: Machine, *, verbose: bool) -> None:
+    import ray
+
+    for tries_left in reversed(range(RAY_TRIES)):
+        try:
+            ray.init(
+                address="local",  # a bare init joins any cluster that it finds on the machine
+                num_cpus=machine.cpus,
+                num_gpus=machine.gpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:  # Ray raises errors of many kinds here
+            ray.shutdown()
+            if tries_left == 0:
+                raise ThermotuneError(
+                    f"Ray must start on this machine, and {RAY_TRIES} tries failed: {error}. "
+                    "Its logs are in the folder ray of the system's folder for temporary files"
+                ) from error
 
 
 class _Stop:
