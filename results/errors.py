@@ -11,6 +11,10 @@ class StudyNotFound(ResultsError):
     """There is no study of that name in the root."""
 
 
+class RootUnreadable(ResultsError):
+    """The folder of all studies is none, or cannot be read."""
+
+
 class StudyUnreadable(ResultsError):
     """The study's ``study.yaml`` is missing facts or cannot be read."""
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from results.errors import StudyNotFound, StudyUnreadable
+from results.errors import RootUnreadable, StudyNotFound, StudyUnreadable
 from results.schema import METRICS
 
-_AMENDMENT = re.compile(r"study(?:-(\d+))?\.yaml")
+_AMENDMENT = re.compile(r"study(?:-([2-9]|[1-9][0-9]+))?\.yaml")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AXIS = {"loss.beta": "inverse temperature beta", "loss.alpha": "tampering exponent alpha"}
 
@@ -48,7 +48,7 @@ class StudyFacts:
     sampler: str
     """Name of the sampler."""
     trials: int
-    """Trials to explore in each arm."""
+    """Trials to explore in each arm in which something varies; see ``planned``."""
     seed: int
     """Seed of the search."""
     search_seeds: int
@@ -90,6 +90,14 @@ class StudyFacts:
         """``max`` or ``min``: which way the test metric is better."""
         return "min" if self.test_metric.endswith("loss") else "max"
 
+    def varies(self, arm: str) -> bool:
+        """Whether an arm leaves anything to search; if not, its one trial is as well tuned as it can be."""
+        return any(path not in self.arms[arm] for path in self.space)
+
+    def planned(self, arm: str) -> int:
+        """Trials to explore in an arm: ``trials``, or one where nothing varies."""
+        return self.trials if self.varies(arm) else 1
+
 
 def load_facts(study_dir: Path) -> StudyFacts:
     """Reads the newest resolved study file of a study.
@@ -102,10 +110,10 @@ def load_facts(study_dir: Path) -> StudyFacts:
 
     Raises:
         StudyNotFound: There is no ``study.yaml`` in the folder.
-        StudyUnreadable: The file is no YAML mapping, or lacks a fact.
+        StudyUnreadable: The folder or file cannot be read, or the file is no YAML mapping, or lacks a fact.
     """
     study_dir = Path(study_dir)
-    path, amendment = _newest(study_dir)
+    amendment, path = amendments(study_dir)[-1]
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
         return _facts(study_dir, amendment, document)
@@ -113,6 +121,8 @@ def load_facts(study_dir: Path) -> StudyFacts:
         raise StudyUnreadable(
             f"a resolved study must have {error}, but {path} lacks it. Restore the file, thermotune wrote it itself"
         ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (yaml.YAMLError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
         raise StudyUnreadable(
             f"a resolved study must be a YAML mapping as thermotune writes it, but {path} is not: {error}. "
@@ -131,12 +141,12 @@ def find_study(root: Path, name: str) -> Path:
         Its folder.
 
     Raises:
+        RootUnreadable: The root is no folder, or cannot be read.
         StudyNotFound: There is none of that name; the message lists those there are.
     """
-    folder = Path(root) / name
-    if name and (folder / "study.yaml").is_file() and folder.parent == Path(root):
-        return folder
     names = [path.name for path in study_dirs(root)]
+    if name in names:
+        return Path(root) / name
     if not names:
         there = f"{root} holds no study yet. Submit one, or give another --root"
     else:
@@ -146,19 +156,70 @@ def find_study(root: Path, name: str) -> Path:
 
 
 def study_dirs(root: Path) -> list[Path]:
-    """Folders of all studies of a root, by name; empty when the root does not exist."""
+    """Folders of all studies of a root, by name; empty when the root does not exist.
+
+    Args:
+        root: Folder of all studies.
+
+    Returns:
+        Folders with a ``study.yaml``, and those of which nobody can say because they cannot be read.
+
+    Raises:
+        RootUnreadable: The root is no folder, or cannot be read.
+    """
     root = Path(root)
-    return sorted(path.parent for path in root.glob("*/study.yaml")) if root.is_dir() else []
+    try:
+        folders = sorted(root.iterdir())  # glob would take an unreadable folder for an empty one
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RootUnreadable(
+            f"the root must be a folder that can be read, got {root} ({error.strerror}). "
+            "Choose another with --root or THERMOTUNE_ROOT"
+        ) from error
+    return [folder for folder in folders if _may_be_study(folder)]
 
 
-def _newest(study_dir: Path) -> tuple[Path, int]:
-    found = [(int(m[1] or 1), p) for p in study_dir.glob("study*.yaml") if (m := _AMENDMENT.fullmatch(p.name))]
-    if not found:
+def amendments(study_dir: Path) -> list[tuple[int, Path]]:
+    """The study files of a study: what it began with, and what ``resume --trials`` made of it since.
+
+    Args:
+        study_dir: Folder of the study.
+
+    Returns:
+        Number and file, sorted by number: ``study.yaml`` as 1, then every ``study-N.yaml`` with N from 2. Files of
+        other names, such as ``study-old.yaml``, are none of them.
+
+    Raises:
+        StudyNotFound: There is no ``study.yaml`` in the folder.
+        StudyUnreadable: The folder cannot be read.
+    """
+    study_dir = Path(study_dir)
+    try:
+        names = {path.name for path in study_dir.iterdir()}  # glob would take an unreadable folder for an empty one
+    except (FileNotFoundError, NotADirectoryError):
+        names = set()
+    except OSError as error:
+        raise _unreadable(study_dir, error) from error
+    if "study.yaml" not in names:
         raise StudyNotFound(
             f"a study's folder must hold study.yaml, but {study_dir} does not. Check the name of the study and --root"
         )
-    amendment, path = max(found)
-    return path, amendment
+    return sorted((int(m[1] or 1), study_dir / m[0]) for m in map(_AMENDMENT.fullmatch, names) if m)
+
+
+def _may_be_study(folder: Path) -> bool:
+    try:
+        return (folder / "study.yaml").is_file()
+    except PermissionError:
+        return True
+
+
+def _unreadable(path: Path, error: OSError) -> StudyUnreadable:
+    return StudyUnreadable(
+        f"a study must be readable, but {path} is not ({error.strerror}). Give yourself the right to read it, or "
+        "choose another root with --root or THERMOTUNE_ROOT"
+    )
 
 
 def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> StudyFacts:  # Any: YAML, checked below

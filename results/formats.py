@@ -57,16 +57,21 @@ def interval(name: str, mean: MeanInterval | None, *, n: bool = True) -> str:
 
 
 def difference(name: str, paired: PairedDifference) -> str:
-    """A difference with its unit, sign and 95 % interval: ``+0.52 percentage points, 95 % interval +0.31 to +0.73``."""
+    """A difference with its unit, sign and 95 % interval: ``+0.52 percentage points, 95 % interval +0.31 to +0.73``.
+
+    Without an interval: ``+0.28 percentage points on each of 5 seeds``.
+    """
     unit = "percentage points" if name.endswith("accuracy") else "nats"
-    return (
-        f"{_bare(name, paired.mean, '+')} {unit}, "
-        f"95 % interval {_bare(name, paired.low, '+')} to {_bare(name, paired.high, '+')}"
-    )
+    mean = f"{_bare(name, paired.mean, '+')} {unit}"
+    if paired.low is None or paired.high is None:
+        return f"{mean} on each of {paired.n} seeds"
+    return f"{mean}, 95 % interval {_bare(name, paired.low, '+')} to {_bare(name, paired.high, '+')}"
 
 
-def p_value(p: float) -> str:
-    """A p value: ``p = 0.012``, ``p < 0.001``."""
+def p_value(p: float | None) -> str:
+    """A p value: ``p = 0.012``, ``p < 0.001``; ``no p value`` without one."""
+    if p is None:
+        return "no p value"
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
@@ -116,6 +121,12 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun: ``1 trial``, ``3 trials``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def first_line(text: str) -> str:
+    """The first line of a text, cut to 160 characters."""
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    return line if len(line) <= 160 else line[:157] + "..."
 
 
 def _bare(name: str, value: float, sign: str = "") -> str:

@@ -102,10 +102,6 @@ class Mirror:
         self._experiment_id: str | None = None
         self._runs: dict[str, _Run] | None = None
 
-    def forget(self) -> None:
-        """Looks every run up again in the next pass: after an error nobody knows what arrived."""
-        self._runs = None
-
     def bring_up_to_date(self, view: StudyView) -> SyncResult:
         """Sends what MLflow lacks.
 
@@ -116,7 +112,7 @@ class Mirror:
             What was done; a pass over a finished study that was sent before sends nothing.
 
         Raises:
-            Exception: Whatever mlflow raises; call ``forget`` before the next pass.
+            Exception: Whatever mlflow raises. Nobody knows then what arrived: the next pass needs a new mirror.
         """
         done = SyncResult()
         if not view.sessions:
@@ -306,13 +302,17 @@ def default_artifacts(root: Path) -> str:
 
 
 def _study_results(view: StudyView) -> tuple[list[_Value], str]:
-    """The confirmed results as metrics, and the verdict; no values until every confirm run ended."""
+    """The confirmed results as metrics, and the verdict; no values until every confirm run ended.
+
+    ``difference`` is challenger minus reference; the challenger has metrics of its own where it is not the best.
+    """
     report = report_of(view)
     candidate = next((c for c in report.candidates if report.best and c.trial == report.best.trial), None)
     if report.best is None or not report.best.confirmed or candidate is None:
         return [], report.verdict.headline
     found: dict[str, float | None] = {}
-    for prefix, measured in (("best", candidate), ("reference", report.reference)):
+    challenger = report.challenger if report.best.reference else None
+    for prefix, measured in (("best", candidate), ("challenger", challenger), ("reference", report.reference)):
         means = () if measured is None else ((report.metric, measured.validation), (report.test_metric, measured.test))
         for metric, mean in means:
             if mean is not None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+_SAME = 1e-12  # of the largest value: a standard deviation below it is rounding
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanInterval:
@@ -29,16 +31,20 @@ class MeanInterval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """Mean of a - b over common seeds, with its t interval."""
+    """Mean of a - b over common seeds, with its t interval.
+
+    The interval and p are None where all differences are the same: accuracies are multiples of 1 / n, so that equal
+    steps are no sign of a spread of 0.
+    """
 
     mean: float
     """Mean difference, in the unit of the values."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-    p: float
-    """Two-sided p value of the paired t test, 0..1."""
+    low: float | None
+    """Lower end of the interval; None without a spread."""
+    high: float | None
+    """Upper end of the interval; None without a spread."""
+    p: float | None
+    """Two-sided p value of the paired t test, 0..1; None without a spread."""
     n: int
     """Common seeds; 2 or more."""
 
@@ -108,23 +114,21 @@ def paired_difference(
         confidence: Coverage of the interval, between 0 and 1.
 
     Returns:
-        The difference; None with fewer than two common seeds. Differences that are all the same have an interval of
-        length 0 and p = 0, or p = 1 if they are all 0.
+        The difference; None with fewer than two common seeds. Differences that are all the same, up to rounding, have
+        neither an interval nor a p value.
 
     Raises:
         ValueError: A value is not finite, or the confidence is not between 0 and 1.
     """
-    differences = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    common = sorted(a.keys() & b.keys())
+    differences = [a[seed] - b[seed] for seed in common]
     if len(differences) < 2:
         return None
     interval = mean_interval(differences, confidence)
-    assert interval.low is not None
-    assert interval.high is not None
     assert interval.sd is not None
-    if interval.sd == 0:
-        p = 0.0 if interval.mean else 1.0
-    else:
-        p = _t_two_sided(interval.n - 1, interval.mean / (interval.sd / math.sqrt(interval.n)))
+    if interval.sd <= _SAME * max(abs(side[seed]) for side in (a, b) for seed in common):
+        return PairedDifference(mean=interval.mean, low=None, high=None, p=None, n=interval.n)
+    p = _t_two_sided(interval.n - 1, interval.mean / (interval.sd / math.sqrt(interval.n)))
     return PairedDifference(mean=interval.mean, low=interval.low, high=interval.high, p=p, n=interval.n)
 
 
@@ -134,7 +138,7 @@ def compare(
     *,
     mode: str,
     candidate_trials: int,
-    reference_trials: int,
+    reference_trials: int | None,
     confidence: float = 0.95,
 ) -> Comparison:
     """Whether the candidate is better than the reference, said only as far as the numbers carry.
@@ -144,12 +148,14 @@ def compare(
         reference: Test metric of the reference by seed.
         mode: ``max`` if higher is better, else ``min``.
         candidate_trials: Trials that the candidate's arm explored.
-        reference_trials: Trials that the reference arm explored.
+        reference_trials: Trials that the reference arm explored; None if nothing varies in it, so that it is as well
+            tuned as it can be.
         confidence: Coverage of the interval, between 0 and 1.
 
     Returns:
-        BETTER or WORSE if the interval of the difference excludes 0, else NOT_SHOWN; NOT_COMPARED with fewer than two
-        common seeds, and in place of BETTER where the reference had fewer trials to find its best settings with.
+        BETTER or WORSE if the interval of the difference excludes 0, else NOT_SHOWN, also where the differences have no
+        interval; NOT_COMPARED with fewer than two common seeds, and in place of BETTER where the reference had fewer
+        trials to find its best settings with.
 
     Raises:
         ValueError: A value is not finite, or mode or confidence is not allowed.
@@ -162,8 +168,16 @@ def compare(
         common = len(candidate.keys() & reference.keys())
         reason = f"a comparison needs at least 2 common seeds, and there {'is' if common == 1 else 'are'} {common}"
         return Comparison(outcome=Outcome.NOT_COMPARED, difference=None, reason=reason)
+    if difference.low is None or difference.high is None:
+        step = "one and the same step" if difference.mean else "0"
+        return Comparison(
+            outcome=Outcome.NOT_SHOWN,
+            difference=difference,
+            reason=f"all {difference.n} differences are {step}, which says nothing about their spread; more seeds are "
+            "needed",
+        )
     better, worse = (difference.low > 0, difference.high < 0)[:: 1 if mode == "max" else -1]
-    if better and reference_trials < candidate_trials:
+    if better and reference_trials is not None and reference_trials < candidate_trials:
         return Comparison(
             outcome=Outcome.NOT_COMPARED,
             difference=difference,

@@ -25,7 +25,7 @@ from results.schema import ROW_TYPES, SCHEMA_VERSION, AnyRow, SessionRow
 FLUSH_ROWS = 200
 """Rows that may wait in memory before ``append`` writes them by itself."""
 FLUSH_AFTER_S = 5.0
-"""Seconds that a row may wait in memory before the next ``append`` writes it."""
+"""Seconds that a row may wait in memory before the next ``append`` or ``flush_if_due`` writes it."""
 
 _WRITE_ORDER = ("sessions", "epochs", "decisions", "trials")  # a final state is never visible before its epochs
 _READ_ORDER = tuple(reversed(_WRITE_ORDER))  # nor is it read without them
@@ -48,7 +48,8 @@ class RecordWriter:
     """The one writer of a study's records; the caller holds the study's lock.
 
     Rows wait in memory until ``flush``, until ``FLUSH_ROWS`` of them wait, or until the oldest waited
-    ``FLUSH_AFTER_S`` when another one comes. What ``flush`` returned from survives a kill and a power cut.
+    ``FLUSH_AFTER_S`` when another one comes or somebody calls ``flush_if_due``. What ``flush`` returned from survives
+    a kill and a power cut.
 
     Example:
         >>> from results.schema import SessionRow
@@ -98,7 +99,18 @@ class RecordWriter:
             raise ValueError(f"the record writer of session {self._session} is closed ({self._study_dir})")
         self._queues[row.table].rows.append(encode(row))
         self._due = min(self._due, time.monotonic() + FLUSH_AFTER_S)
-        if self.waiting >= FLUSH_ROWS or time.monotonic() >= self._due:
+        if self.waiting >= FLUSH_ROWS:
+            self.flush()
+        else:
+            self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Writes what waits if the oldest row has waited ``FLUSH_AFTER_S``; costs next to nothing otherwise.
+
+        Raises:
+            OSError: As ``flush``.
+        """
+        if time.monotonic() >= self._due:
             self.flush()
 
     @property

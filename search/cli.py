@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypedDict
@@ -13,9 +14,9 @@ from typing import Annotated, Literal, NoReturn, TypedDict
 import typer
 
 from search.errors import ThermotuneError, UsageError
+from search.stop import EXIT_RESUMABLE
 
 EXIT_NOTHING_SUCCEEDED = 3
-EXIT_RESUMABLE = 75
 WAIT_FOR_MIRROR_S = 30.0
 ROOT_VARIABLE = "THERMOTUNE_ROOT"
 DEFAULT_ROOT = "thermotune-runs"
@@ -106,8 +107,9 @@ def submit(
     loaded = load(file, overrides or [])
 
     def make() -> Path:
-        from search.run import create
+        from search.run import check_data, create
 
+        check_data(loaded.study)
         return create(loaded.study, root)
 
     _run(make, root, loaded.study.name, verbose)
@@ -192,7 +194,7 @@ def train(
     study: StudyArgument,
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Name of a trial, for example t0042.")],
     root: RootOption = ROOT,
-    seed: Annotated[int | None, typer.Option(help="Seed; the trial's own if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed; the trial's own if left out.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the trained model's state_dict here.")] = None,
 ) -> None:
     """Train one recorded trial again, here and without Ray, and compare with what the records say."""
@@ -235,22 +237,29 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
     from search.progress import Progress
 
     command = command_prefix(root)
+    farewell = f"Stopped. Nothing that was recorded is lost. Continue with:\n  {command} resume {name}"
     with Progress(Console(stderr=True)) as progress:
+        from results.errors import ResultsError
+        from results.schema import StudyState
         from search.run import run
 
         folder = folder_of()
         try:
-            outcome = run(folder, progress, verbose=verbose)
-        except OSError as error:
+            outcome = run(folder, progress, farewell=farewell, verbose=verbose)
+        except (ThermotuneError, ResultsError):
+            raise
+        except Exception as error:  # of Ray, of the disk, or our own fault: the user needs to know how to go on
+            if verbose:
+                traceback.print_exc()
+            cause = (str(error).strip().splitlines() or [""])[-1]
             raise ThermotuneError(
-                f"the study had to stop: {error}. What was recorded is safe. "
-                f"Mend the cause, then continue with: {command} resume {name}"
+                f"the study had to stop: {type(error).__name__}: {cause}. What was recorded is safe. "
+                f"Mend the cause (-v says more), then continue with: {command} resume {name}"
             ) from error
-    from results.schema import StudyState
-
     if outcome.state is StudyState.INTERRUPTED:
-        say(f"Stopped. Nothing that was recorded is lost. Continue with:\n  {command} resume {name}")
-        raise typer.Exit(EXIT_RESUMABLE)
+        say(farewell)
+        sys.stdout.flush()
+        os._exit(EXIT_RESUMABLE)  # where the signal hit Ray as well, its clean-up at exit would hang
     from results.report import write_files
 
     _, page = write_files(folder, command=command)

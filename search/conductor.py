@@ -117,8 +117,8 @@ class Conductor:
     def _next_arm(self) -> str | None:
         """The arm with the fewest trials, so that none waits for another; None if all have theirs."""
         counts = {arm: sum(1 for _ in self.history.of(arm)) for arm in self.study.arms}
-        arm = min(counts, key=lambda name: counts[name])
-        return arm if counts[arm] < self.study.search.trials else None
+        open_arms = [arm for arm, count in counts.items() if count < self.study.planned_trials(arm)]
+        return min(open_arms, key=lambda arm: counts[arm], default=None)
 
     def _explore(self) -> Trial | None:
         arm = self._next_arm()
@@ -222,6 +222,10 @@ class Conductor:
         if report["finished"]:
             return self._end(trial, TrialState.COMPLETED, f"all {trial.last_epoch} epochs trained")
         return Verdict.CONTINUE
+
+    def release(self, name: str) -> None:
+        """Nobody runs the trial any more, and it has not ended: it will be handed out again."""
+        self.active.discard(name)
 
     def failed(self, name: str, error: str) -> None:
         """The trial's worker crashed for the last time that is allowed.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from results.schema import AnyRow, DecisionRow, EpochRow, SessionRow, Stage, TrialRow, TrialState
+from results.schema import AnyRow, DecisionRow, EpochRow, SessionRow, Stage, StudyState, TrialRow, TrialState
 from search.sampler import Observation
 from spaces import Scalar
 
@@ -68,12 +68,14 @@ class History:
     Attributes:
         trials: All trials by name, in the order in which they were proposed.
         sessions: Number of driver sessions so far.
+        state: What the newest session row says; a driver that was killed leaves RUNNING behind.
         seq: Sequence number of the newest row.
     """
 
     def __init__(self) -> None:
         self.trials: dict[str, Trial] = {}
         self.sessions = 0
+        self.state = StudyState.NEW
         self.seq = 0
 
     @classmethod
@@ -96,6 +98,7 @@ class History:
                 self.trials[row.trial].decisions.setdefault(row.rung, row)
             case SessionRow():
                 self.sessions = max(self.sessions, int(row.session.removeprefix("s")))
+                self.state = StudyState(row.state)
 
     def _apply_trial(self, row: TrialRow) -> None:
         if row.trial not in self.trials:
@@ -125,7 +128,8 @@ class History:
 
     def of(self, arm: str | None = None, stage: Stage = Stage.EXPLORE) -> Iterator[Trial]:
         """The trials of a stage, of one arm or of all, in the order in which they were proposed."""
-        return (t for t in self.trials.values() if t.stage is stage and arm in (None, t.arm))
+        trials = list(self.trials.values())  # the display's thread looks on while the driver adds
+        return (t for t in trials if t.stage is stage and arm in (None, t.arm))
 
     def unfinished(self) -> list[Trial]:
         """The trials that still have to run, in the order in which they were proposed."""

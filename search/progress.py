@@ -43,11 +43,11 @@ class Snapshot:
         """The present state of the study."""
         study, history = conductor.study, conductor.history
         states: dict[tuple[str, str], Counter[TrialState]] = {}
-        for trial in history.trials.values():
+        for trial in list(history.trials.values()):  # the display's thread looks on while the driver adds
             states.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
-        done = sum(1 for trial in history.trials.values() if trial.state.is_final)
+        done = sum(counts[state] for counts in states.values() for state in counts if state.is_final)
         candidates = sum(1 if arm == study.reference else study.confirm.top for arm in study.arms)
-        total = study.search.trials * len(study.arms) + candidates * study.seeds.confirm
+        total = sum(study.planned_trials(arm) for arm in study.arms) + candidates * study.seeds.confirm
         rungs = {
             arm: [
                 sum(1 for t in history.of(arm) if t.last_epoch >= rung) for rung in (*study.rungs, study.recipe.epochs)

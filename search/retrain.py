@@ -34,6 +34,8 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
     if name not in trials:
         known = f"its trials are {min(trials)} to {max(trials)}" if trials else "it has none yet"
         raise UsageError(f"a trial must be one of the study's, got {name!r}; {known}")
+    if save is not None and not save.absolute().parent.is_dir():
+        raise UsageError(f"--save must name a file in a folder that exists, got {save}")
     trial = trials[name]
     import torch
 
@@ -43,7 +45,7 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
     training = Training(
         Recipe.model_validate(trial.recipe),
         trial.seeds if seed is None else [seed],
-        device="cuda" if torch.cuda.is_available() and study.resources.gpus > 0 else "cpu",
+        device="cuda" if study.resources.gpus > 0 else "cpu",
         test=trial.stage is Stage.CONFIRM,
         max_loss=study.stopping.max_loss,
     )

@@ -13,29 +13,35 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import optuna
 import yaml
 
 from results.environment import collect
+from results.facts import amendments
 from results.lock import StudyLock
 from results.schema import StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
+from search.checkpoints import sweep
 from search.conductor import Conductor
-from search.errors import StudyFileError, ThermotuneError, UsageError
+from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
 from search.history import History
 from search.machine import Machine
 from search.progress import Progress
+from search.stop import Interrupted, Stop
 from search.study import Study
 from trainables.data import prepare
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Little goes through Ray's object store: data sets are memory-mapped files."""
 
+RAY_STOP_S = 15.0
+"""Ray gets so long to stop; seconds."""
 RAY_TRIES = 3
 """Ray gives up starting after 30 s, which a busy machine may need."""
 
@@ -55,13 +61,6 @@ _ENGINE = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Ray Tune's own snapshots are of no use here
 }
-
-
-class Interrupted(BaseException):
-    """A signal asked the driver to stop; the study can be resumed."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +93,20 @@ def create(study: Study, root: Path) -> Path:
         UsageError: The root cannot be written, or the study exists.
     """
     folder = root / study.name
-    if (folder / "study.yaml").exists():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".study.yaml-{study.id}"
+        draft.write_text(study.to_yaml(), encoding="utf-8")
+        try:
+            os.link(draft, folder / "study.yaml")  # of two submits at once, one wins
+        finally:
+            draft.unlink()
+        _write(folder / "environment.json", json.dumps(collect(), indent=2) + "\n")
+    except FileExistsError as error:
         raise UsageError(
             f"a study's name must be new in its root, and {study.name} exists in {root}. "
             f"Continue it with resume {study.name}, or choose another name with --set name=NEW"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "environment.json", json.dumps(collect(), indent=2) + "\n")
-        _write(folder / "study.yaml", study.to_yaml())
+        ) from error
     except OSError as error:
         raise UsageError(
             f"the root must be a folder that can be written, got {root} ({error.strerror or error}). "
@@ -111,13 +115,26 @@ def create(study: Study, root: Path) -> Path:
     return folder
 
 
+def check_data(study: Study) -> None:
+    """Packs the study's data set, unless that has been done.
+
+    Raises:
+        StudyFileError: It cannot be had on this machine.
+    """
+    try:
+        prepare(study.recipe.dataset)
+    except (OSError, ValueError) as error:
+        problem = f"the data set {study.recipe.dataset} must be there, but: {error}"
+        raise StudyFileError([Mistake("recipe.dataset", problem)]) from error
+
+
 def open_study(folder: Path) -> Study:
     """The study of a folder, with its newest amendment.
 
     Raises:
         ThermotuneError: The file is damaged.
     """
-    path = _study_files(folder)[-1]
+    _, path = amendments(folder)[-1]
     try:
         return Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -133,13 +150,9 @@ def extend(folder: Path, trials: int) -> Study:
         study = open_study(folder)
         search = study.search.model_copy(update={"trials": study.search.trials + trials})
         amended = study.model_copy(update={"search": search})
-        _write(folder / f"study-{len(_study_files(folder)) + 1}.yaml", amended.to_yaml())
+        newest, _ = amendments(folder)[-1]
+        _write(folder / f"study-{newest + 1}.yaml", amended.to_yaml())
     return amended
-
-
-def _study_files(folder: Path) -> list[Path]:
-    amendments = sorted(folder.glob("study-*.yaml"), key=lambda path: int(path.stem.removeprefix("study-")))
-    return [folder / "study.yaml", *amendments]
 
 
 def _write(path: Path, text: str) -> None:
@@ -148,16 +161,18 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def run(folder: Path, progress: Progress, *, verbose: bool = False) -> Outcome:
+def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
     """Runs a study until it is complete, or until a signal.
 
     Args:
         folder: Folder of the study.
         progress: The display; must be entered.
+        farewell: What to say if Ray hangs after a signal and the process has to end on the spot.
         verbose: Let Ray and Optuna say what they say.
 
     Raises:
         Held: Another driver works on the study.
+        StudyFileError: No trial fits on this machine, or the data set is missing.
         OSError: The records cannot be written; what was written stays.
     """
     folder = folder.absolute()  # workers have folders of their own
@@ -166,52 +181,63 @@ def run(folder: Path, progress: Progress, *, verbose: bool = False) -> Outcome:
     try:
         if stale is not None:
             progress.note(f"The last driver died without a word ({stale}); taking over.")
-        with _signals() as stop:
+        with Stop(farewell) as stop:
             return _drive(folder, lock, progress, stop, verbose=verbose)
     finally:
         lock.release()
 
 
-def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: _Stop, *, verbose: bool) -> Outcome:
+def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, verbose: bool) -> Outcome:
     study = open_study(folder)
     history = History.fold(read_rows(folder))
     session = f"s{history.sessions + 1:04d}"
     lock.name_session(session)
+    optuna.logging.set_verbosity(optuna.logging.INFO if verbose else optuna.logging.ERROR)
     machine = Machine.local(look_for_gpus=study.resources.gpus > 0)
     if mistakes := machine.mistakes(study.resources):
         raise StudyFileError(mistakes)  # the study came from a larger machine
     slots = machine.slots(study.resources)
     writer = RecordWriter(folder, session=session)
     conductor = Conductor(study, history, writer, session=session)
-    if conductor.finished:
+    if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history)
+    check_data(study)
     facts = {"slots": slots, **_session_facts()}
     conductor.session(StudyState.RUNNING, **facts)
     mirror = _start_mirror(folder)
     progress.watch(conductor)
 
+    def close(state: StudyState, reason: str) -> None:
+        conductor.session(state, reason=reason, **facts)
+        writer.close()
+
     def between_events() -> None:
         stop.check()
         if lock.lost:
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
+        writer.flush_if_due()
         progress.update()
 
-    try:
-        shutil.rmtree(folder / "tune", ignore_errors=True)  # what Ray Tune of a killed session left behind
-        prepare(study.recipe.dataset)
-        with _ray(machine, slots, progress, stop, verbose=verbose):
-            from search.tune import run_trials
-
-            run_trials(conductor, folder, session=session, slots=slots, between_events=between_events)
+    sweep(folder, history)
+    shutil.rmtree(folder / "tune", ignore_errors=True)  # what Ray Tune of a killed session left behind
+    stop.last_words = lambda name: close(StudyState.INTERRUPTED, name)
+    with contextlib.ExitStack() as until_the_end:
         state, reason = StudyState.COMPLETED, "nothing left to run"
-    except Interrupted as interruption:
-        state, reason = StudyState.INTERRUPTED, str(interruption)
-    except Exception as error:
-        with contextlib.suppress(OSError):  # the error itself may be that nothing can be written
-            conductor.session(StudyState.INTERRUPTED, reason=f"{type(error).__name__}: {error}"[:500], **facts)
-        raise
-    conductor.session(state, reason=reason, **facts)
-    writer.close()
+        try:
+            if not conductor.finished:
+                until_the_end.enter_context(_ray(machine, slots, progress, stop, verbose=verbose))
+                from search.tune import run_trials
+
+                run_trials(conductor, folder, session=session, slots=slots, between_events=between_events)
+        except Interrupted as interruption:
+            state, reason = StudyState.INTERRUPTED, str(interruption)
+        except Exception as error:
+            if not lock.lost:
+                with contextlib.suppress(OSError):  # the error itself may be that nothing can be written
+                    close(StudyState.INTERRUPTED, f"{type(error).__name__}: {error}"[:500])
+            raise
+        stop.done()
+        close(state, reason)  # before Ray stops, which takes seconds, and may never end where a signal hit Ray too
     shutil.rmtree(folder / "tune", ignore_errors=True)
     if part_count(folder) > COMPACT_ABOVE_PARTS:
         compact(folder)
@@ -241,7 +267,7 @@ def _session_facts() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _ray(machine: Machine, slots: int, progress: Progress, stop: _Stop, *, verbose: bool) -> Iterator[None]:
+def _ray(machine: Machine, slots: int, progress: Progress, stop: Stop, *, verbose: bool) -> Iterator[None]:
     """A Ray of our own on this machine."""
     progress.phase("starting Ray")
     os.environ.update(_ENGINE)
@@ -253,7 +279,7 @@ def _ray(machine: Machine, slots: int, progress: Progress, stop: _Stop, *, verbo
     try:
         _start_ray(machine, verbose=verbose)
     except SystemExit:  # Ray's own answer to a SIGTERM while it starts
-        stop.number = stop.number or signal.SIGTERM
+        stop.request(signal.SIGTERM)
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray puts one of its own in place
     import ray
@@ -262,7 +288,9 @@ def _ray(machine: Machine, slots: int, progress: Progress, stop: _Stop, *, verbo
         stop.check()
         yield
     finally:
-        ray.shutdown()
+        stopping = threading.Thread(target=ray.shutdown, daemon=True)
+        stopping.start()
+        stopping.join(RAY_STOP_S)
 
 
 def _start_ray(machine: Machine, *, verbose: bool) -> None:
@@ -288,34 +316,3 @@ def _start_ray(machine: Machine, *, verbose: bool) -> None:
                     f"Ray must start on this machine, and {RAY_TRIES} tries failed: {error}. "
                     "Its logs are in the folder ray of the system's folder for temporary files"
                 ) from error
-
-
-class _Stop:
-    """Set by a signal."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-
-    def check(self) -> None:
-        """Raises Interrupted once there was a signal."""
-        if self.number is not None:
-            raise Interrupted(self.number)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[_Stop]:
-    """The first SIGINT or SIGTERM asks for an orderly end, the second ends the process."""
-    stop = _Stop()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.number is not None:
-            sys.stderr.write("\x1b[?25h\n")  # a live display hides the cursor
-            os._exit(128 + number)
-        stop.number = number
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

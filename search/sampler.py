@@ -61,15 +61,10 @@ def propose(
         return {}
     distributions = {path: _distribution(axis.dimension) for path, axis in space.axes.items()}
     sampler = optuna.samplers.TPESampler(seed=proposal_seed(seed, arm, number), n_startup_trials=STARTUP_TRIALS)
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(direction="maximize" if mode == "max" else "minimize", sampler=sampler)
-        worst = _worst(observations, mode)
-        study.add_trials([_frozen(seen, distributions, worst) for seen in observations])
-        chosen = study.ask(distributions).params
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    study = optuna.create_study(direction="maximize" if mode == "max" else "minimize", sampler=sampler)
+    worst = _worst(observations, mode)
+    study.add_trials([_frozen(seen, distributions, worst) for seen in observations])
+    chosen = study.ask(distributions).params
     return {path: chosen[path] for path in space.axes}
 
 

@@ -148,6 +148,10 @@ class Study(_Section):
         """What varies in an arm."""
         return self.search_space.without(self.arms[arm].set)
 
+    def planned_trials(self, arm: str) -> int:
+        """How many trials an arm gets: ``search.trials``, or one where nothing varies."""
+        return self.search.trials if self.arm_space(arm).axes else 1
+
     def resolve(self, arm: str, coordinates: Coordinates) -> tuple[dict[str, Scalar], Recipe]:
         """The recipe of an arm at these coordinates.
 

@@ -6,9 +6,11 @@ import difflib
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +22,11 @@ from trainables.recipe import Recipe
 
 PACKAGED = Path(__file__).parent / "studies"
 """Folder of the studies that come with thermotune."""
+
+MIDDLE = 0.37
+"""A place within a dimension: a range that only has whole numbers at its ends shows there."""
+MOST_CORNERS = 64
+INNER_POINTS = 8
 
 _FLAT_SECTIONS = ("space", "baseline")  # their keys are dotted paths themselves
 Model = TypeVar("Model", bound=BaseModel)
@@ -58,7 +65,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         StudyFileError: The study is not valid; carries all mistakes.
     """
     path = _find(source)
-    raw = _parse(path)
+    raw = {key: value for key, value in _parse(path).items() if key != "id"}  # a copy is a study of its own
     flags = dict(_parse_override(text) for text in overrides)
     merged = raw
     for keys, value in flags.items():
@@ -133,6 +140,7 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, st
     renamed = {}
     if "arms" not in full:
         baseline = full.pop("baseline") if "baseline" in full else dict(PLAIN[loss_name])
+        baseline = flatten(baseline) if isinstance(baseline, dict) else baseline  # {loss: {beta: 1}} is as good
         full["arms"] = {"search": {}} if baseline is None else {"search": {}, "baseline": {"set": baseline}}
         full.setdefault("reference", None if baseline is None else "baseline")
         renamed = {"arms.baseline.set": "baseline"}
@@ -159,6 +167,9 @@ def _mistakes(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) ->
     axes = {path: axis for path, spec in _items(full.get("space")) if (axis := _axis(spec)) is not None}
     for where, problem, remedy in _impossible_values(recipe, axes, full):
         add(where, problem, remedy)
+    if not found:
+        for where, problem in _impossible_combinations(Study.model_validate(full)):
+            add(where, problem)
     resources = _section(Resources, full.get("resources", {}))
     for mistake in Machine.local(look_for_gpus=resources.gpus > 0).mistakes(resources):
         add(mistake.where, mistake.problem, mistake.remedy)
@@ -203,7 +214,7 @@ def _impossible_values(
 
     def problem_of(path: str, value: Any) -> tuple[str, str] | None:
         if path not in known:
-            close = difflib.get_close_matches(path, known, n=1)
+            close = difflib.get_close_matches(str(path), known, n=1)
             remedy = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}"
             return f"must be a value of the recipe, got {path}", remedy
         try:
@@ -214,7 +225,7 @@ def _impossible_values(
         return None
 
     for path, axis in axes.items():
-        for value in axis.dimension.extremes():
+        for value in (*axis.dimension.extremes(), axis.dimension.decode(MIDDLE)):
             if (found := problem_of(path, value)) is not None:
                 yield f"space.{path}", *found
         if axis.times is not None and axis.times.path not in known:
@@ -227,6 +238,23 @@ def _impossible_values(
         for path, value in _items(body.get("set") if isinstance(body, dict) else None):
             if (found := problem_of(path, value)) is not None:
                 yield f"arms.{arm}.set.{path}", *found
+
+
+def _impossible_combinations(study: Study) -> Iterator[tuple[str, str]]:
+    """Corners and a few inner points of every arm's space that give no recipe."""
+    rng = np.random.default_rng(0)
+    for arm in study.arms:
+        space = study.arm_space(arm)
+        ends = [axis.dimension.extremes() for axis in space.axes.values()]
+        corners = [dict(zip(space.axes, values, strict=True)) for values in islice(product(*ends), MOST_CORNERS)]
+        for coordinates in (*corners, *(space.sample(rng) for _ in range(INNER_POINTS))):
+            try:
+                study.resolve(arm, coordinates)
+            except (ValueError, ArithmeticError) as error:
+                problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                at = ", ".join(f"{path} = {value}" for path, value in coordinates.items())
+                yield "space", f"every point must give a recipe, but arm {arm} at {at} does not: {problem}"
+                break
 
 
 def _explain(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:

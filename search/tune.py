@@ -7,7 +7,7 @@ what it writes for itself is disposable: a resumed study is rebuilt from the rec
 from __future__ import annotations
 
 import contextlib
-import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from results.schema import Stage, Verdict
+from search.checkpoints import checkpoint_folder, drop_checkpoints
 from search.conductor import Conductor
 from search.history import Trial
 from search.study import Study
@@ -105,6 +106,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         self._between_events = between_events
         self._first_error = first_error
         self._started: set[str] = set()
+        self._crashes: Counter[str] = Counter()
 
     def choose_trial_to_run(self, controller: Any) -> TuneTrial | None:  # Any: Ray's controller is untyped
         """The next pending trial in order; called before every event, about ten times a second or more."""
@@ -130,12 +132,25 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         return str(TrialScheduler.STOP)
 
     def on_trial_error(self, controller: object, tune_trial: TuneTrial) -> None:
-        """A worker crashed: its trial will start again, or it crashed more often than allowed."""
+        """A worker crashed. Either Ray Tune starts the trial again by itself, or we decide whether to.
+
+        Ray Tune gives a trial up that crashed more often than allowed, but also one whose reused worker crashes
+        before it begins, at the first time. Its status tells: where it goes on, it is ERROR for a moment.
+        """
         self._started.discard(tune_trial.trial_id)
-        if tune_trial.config != PLACEHOLDER and not tune_trial.should_recover():
-            with self._first_error.kept():
+        if tune_trial.config == PLACEHOLDER:
+            return
+        name = tune_trial.config["trial"]
+        self._crashes[name] += 1
+        if tune_trial.status == TuneTrial.ERROR:
+            return
+        with self._first_error.kept():
+            if self._crashes[name] <= self._conductor.study.resources.max_failures:
+                self._conductor.release(name)
+            else:
                 error = tune_trial.get_error()
-                self._conductor.failed(tune_trial.config["trial"], str(error) if error else "the worker was lost")
+                self._conductor.failed(name, str(error) if error else "the worker was lost")
+                drop_checkpoints(self._folder, self._conductor.history.trials[name])
 
 
 def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
@@ -150,20 +165,10 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
         "test": not explore,
         "checkpoints": str(checkpoint_folder(folder, trial)),
         "max_loss": study.stopping.max_loss,
+        "device": "cuda" if study.resources.gpus > 0 else "cpu",
         "data_root": None,
         "threads": max(1, int(study.resources.cpus)),
     }
-
-
-def checkpoint_folder(folder: Path, trial: Trial) -> Path:
-    """Where the newest two checkpoints of a trial are."""
-    return folder / "checkpoints" / trial.name
-
-
-def drop_checkpoints(folder: Path, trial: Trial) -> None:
-    """Removes the checkpoints of an explored trial that has ended; those of confirmed models stay."""
-    if trial.stage is Stage.EXPLORE:
-        shutil.rmtree(checkpoint_folder(folder, trial), ignore_errors=True)
 
 
 def run_trials(

@@ -185,5 +185,6 @@ def parse_dimension(spec: object) -> Dimension:
             raise SpaceError(f"a choice must name plain values, got {list(values)}")
         return Choice(tuple(values))
     if len(values) != 2 or not all(_is_number(value) for value in values):
-        raise SpaceError(f"a {kind} range must have two numbers, got {list(values)}; {usage}")
+        written = "; YAML reads 1e-3 as text, write 1.0e-3" if any(isinstance(value, str) for value in values) else ""
+        raise SpaceError(f"a {kind} range must have two numbers, got {list(values)}{written or f'; {usage}'}")
     return (LogUniform if kind == "log" else Uniform)(float(values[0]), float(values[1]))

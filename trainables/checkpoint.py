@@ -32,8 +32,11 @@ def save(folder: Path, epoch: int, payload: Payload) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"epoch-{epoch:06d}.pt"
     unfinished = folder / "unfinished.tmp"
-    torch.save(payload, unfinished)
-    unfinished.replace(file)
+    try:
+        torch.save(payload, unfinished)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
     files = _newest_first(folder)
     mine = files.index(file)
     for other in files[:mine] + files[mine + _KEPT :]:

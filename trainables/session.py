@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class TrialConfig:
         max_loss: A training loss above it is a divergence; nats.
         data_root: Folder of the packed data sets; None for the default one.
         threads: CPU threads of torch.
+        device: ``cpu`` or ``cuda``.
     """
 
     trial: str
@@ -42,6 +44,7 @@ class TrialConfig:
     max_loss: float = 1000.0
     data_root: str | None = None
     threads: int = 1
+    device: str = "cpu"
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -67,7 +70,7 @@ class TrialSession:
     """Trains one trial in pieces. A new session with the same config goes on where the last checkpoint stands."""
 
     def __init__(self, config: TrialConfig) -> None:
-        """Builds the run, on the GPU if this process sees one, and restores the newest checkpoint that belongs to it.
+        """Builds the run and restores the newest checkpoint that belongs to it.
 
         Args:
             config: The trial.
@@ -88,7 +91,7 @@ class TrialSession:
         self._training = Training(
             recipe,
             config.seeds,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=config.device,
             data_root=config.data_root,
             test=config.test,
             max_loss=config.max_loss,
@@ -139,7 +142,10 @@ class TrialSession:
         from trainables import checkpoint
 
         payload = {"digest": self._digest, "rows": self._rows, "training": self._training.state_dict()}
-        checkpoint.save(self._folder, self._training.epoch, payload)
+        try:
+            checkpoint.save(self._folder, self._training.epoch, payload)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            warnings.warn(f"no checkpoint of {self._config.trial} could be written: {error}", stacklevel=2)
 
     def _restore(self) -> bool:
         if self._folder is None:

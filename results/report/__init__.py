@@ -3,9 +3,18 @@
 from results.report.build import build
 from results.report.model import Report
 from results.report.output import Format, render, to_json, write_files
-from results.report.status import StudyStatus, render_best, render_status, render_statuses, status, statuses
+from results.report.status import (
+    DamagedStudy,
+    StudyStatus,
+    render_best,
+    render_status,
+    render_statuses,
+    status,
+    statuses,
+)
 
 __all__ = [
+    "DamagedStudy",
     "Format",
     "Report",
     "StudyStatus",

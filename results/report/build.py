@@ -15,7 +15,7 @@ from results.environment import mask
 from results.facts import StudyFacts
 from results.query import StudyView, Trial
 from results.report.model import ArmCount, Best, Candidate, Progress, Report, Step, TimeUse, TopTrial
-from results.report.wording import verdict
+from results.report.wording import trial_of, verdict
 from results.schema import Stage, StudyState, TrialState
 from results.statistics import Comparison, compare, mean_interval
 
@@ -55,14 +55,14 @@ class _Builder:
         self.command = command
         self.explored = [t for t in view.trials if t.stage is Stage.EXPLORE]
         self.confirming = [t for t in view.trials if t.stage is Stage.CONFIRM]
-        self.candidates = self._candidates()
+        self.candidates, self.earlier = self._candidates()
         self.confirmed = bool(self.candidates) and all(c.ended == c.seeds for c in self.candidates)
 
     def report(self) -> Report:
-        best_candidate = self._leader(reference=False) if self.confirmed else None
+        challenger = self._leader(reference=False) if self.confirmed else None
         reference = self._leader(reference=True)
-        best = self._best(best_candidate)
-        comparison = self._comparison(best_candidate, reference)
+        best = self._best()
+        comparison = self._comparison(challenger, reference)
         progress = self._progress()
         return Report(
             study=self.facts.name,
@@ -74,9 +74,11 @@ class _Builder:
             space=self.facts.space,
             reference_arm=self.facts.reference,
             progress=progress,
-            verdict=verdict(self.facts, progress, best, best_candidate, reference, comparison),
+            verdict=verdict(self.facts, progress, best, challenger, reference, comparison, self.candidates),
             best=best,
             candidates=self.candidates,
+            earlier=self.earlier,
+            challenger=challenger,
             reference=reference,
             comparison=comparison,
             test_openings=self._test_openings(),
@@ -92,16 +94,31 @@ class _Builder:
     def _settings(self, trial: Trial) -> dict[str, object]:
         return {path: value for path in self.facts.space if (value := trial.setting(path)) is not None}
 
-    def _candidates(self) -> tuple[Candidate, ...]:
-        sources = {t.trial: t for t in self.explored}
-        runs: dict[str, list[Trial]] = {}
+    def _chosen(self) -> list[str]:
+        """The trials that the driver confirms: the best of every arm, one of the reference; none before all ended."""
+        by_arm = {arm: [t for t in self.explored if t.arm == arm] for arm in self.facts.arms}
+        if not all(t.state.is_final for t in self.explored):
+            return []
+        if any(len(trials) < self.facts.planned(arm) for arm, trials in by_arm.items()):
+            return []
+        chosen = []
+        for arm, trials in by_arm.items():
+            top = 1 if arm == self.facts.reference else self.facts.confirm_top
+            best = sorted(self._full(trials), key=lambda t: (self._rank(t.value), t.number))
+            chosen += [t.trial for t in best[:top]]
+        return chosen
+
+    def _candidates(self) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+        """Those that count, best first, and those of earlier rounds that do not."""
+        runs: dict[str | None, list[Trial]] = {}
         for trial in self.confirming:
-            if trial.source in sources:
-                runs.setdefault(trial.source, []).append(trial)
-        found = [self._candidate(sources[source], trials) for source, trials in runs.items()]
-        order = {t.trial: i for i, t in enumerate(self.explored)}
-        means = {c.trial: c.validation.mean if c.validation else None for c in found}
-        return tuple(sorted(found, key=lambda c: (self._rank(means[c.trial]), order[c.trial])))
+            runs.setdefault(trial.source, []).append(trial)
+        chosen = self._chosen() if self.facts.confirm_seeds else []
+        found = [self._candidate(t, runs.get(t.trial, ())) for t in self.explored if t.trial in chosen]
+        earlier = (
+            self._candidate(t, runs[t.trial]) for t in self.explored if t.trial in runs and t.trial not in chosen
+        )
+        return tuple(sorted(found, key=self._standing)), tuple(earlier)  # the sort keeps the order of proposal in ties
 
     def _candidate(self, source: Trial, runs: Sequence[Trial]) -> Candidate:
         validation, test = {}, {}
@@ -130,6 +147,12 @@ class _Builder:
             test_by_seed=test,
         )
 
+    def _standing(self, candidate: Candidate) -> tuple[bool, int, float]:
+        """Sorts candidates: diverged ones last, then those that lost seeds, then by the mean on validation."""
+        measured = candidate.validation
+        lost = candidate.ended - (measured.n if measured else 0)
+        return bool(candidate.diverged), lost, self._rank(measured.mean if measured else None)
+
     def _rank(self, value: float | None) -> float:
         """Sorts the best value first and missing ones last."""
         if value is None or not math.isfinite(value):
@@ -144,12 +167,21 @@ class _Builder:
                 return candidate
         return None
 
-    def _best(self, confirmed: Candidate | None) -> Best | None:
+    def _first(self) -> Candidate | None:
+        """The best of all; the reference only where it is ahead of every other."""
+        challenger, reference = self._leader(reference=False), self._leader(reference=True)
+        if challenger is None or reference is None:
+            return challenger or reference
+        return reference if self._standing(reference) < self._standing(challenger) else challenger
+
+    def _best(self) -> Best | None:
         rule = f"{self.facts.epoch_rule} epoch"
+        confirmed = self._first() if self.confirmed else None
         if confirmed is not None and confirmed.validation is not None:
             return Best(
                 trial=confirmed.trial,
                 arm=confirmed.arm,
+                reference=confirmed.arm == self.facts.reference,
                 settings=confirmed.settings,
                 value=confirmed.validation.mean,
                 source=f"validation split, {rule}, mean over {confirmed.validation.n} confirm seeds",
@@ -158,7 +190,7 @@ class _Builder:
             )
         if self.confirmed:
             return None
-        done = [t for t in self._full(self.explored) if t.arm != self.facts.reference]
+        done = self._full(self.explored)
         if not done:
             return None
         first = min(done, key=lambda t: self._rank(t.value))
@@ -167,6 +199,7 @@ class _Builder:
         return Best(
             trial=first.trial,
             arm=first.arm,
+            reference=first.arm == self.facts.reference,
             settings=self._settings(first),
             value=first.value,
             source=f"validation split, {rule}, search stage only, {seeds}: not confirmed",
@@ -178,23 +211,25 @@ class _Builder:
     def _full(trials: Sequence[Trial]) -> list[Trial]:
         return [t for t in trials if t.state is TrialState.COMPLETED and t.value is not None and math.isfinite(t.value)]
 
-    def _comparison(self, best: Candidate | None, reference: Candidate | None) -> Comparison | None:
-        if best is None or reference is None:
+    def _comparison(self, challenger: Candidate | None, reference: Candidate | None) -> Comparison | None:
+        if challenger is None or reference is None:
             return None
         ended = Counter(t.arm for t in self.explored if t.state.is_final)
+        fully_tuned = not self.facts.varies(reference.arm)
         return compare(
-            best.test_by_seed,
+            challenger.test_by_seed,
             reference.test_by_seed,
             mode=self.facts.test_mode,
-            candidate_trials=ended[best.arm],
-            reference_trials=ended[reference.arm],
+            candidate_trials=ended[challenger.arm],
+            reference_trials=None if fully_tuned else ended[reference.arm],
         )
 
     def _progress(self) -> Progress:
+        begun = Counter(t.arm for t in self.explored)
         return Progress(
             state=self.view.state,
             explored=sum(t.state.is_final for t in self.explored),
-            to_explore=max(self.facts.trials * len(self.facts.arms), len(self.explored)),
+            to_explore=sum(max(self.facts.planned(arm), begun[arm]) for arm in self.facts.arms),
             completed=len(self._full(self.explored)),
             confirmed=sum(c.ended for c in self.candidates),
             to_confirm=sum(c.seeds for c in self.candidates),
@@ -240,7 +275,7 @@ class _Builder:
         }
         for trial in self.view.trials:
             by_arm.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
-        planned = Counter({(Stage.EXPLORE, arm): self.facts.trials for arm in self.facts.arms})
+        planned = Counter({(Stage.EXPLORE, arm): self.facts.planned(arm) for arm in self.facts.arms})
         for candidate in self.candidates:
             planned[Stage.CONFIRM, candidate.arm] += candidate.seeds
         return tuple(
@@ -283,10 +318,10 @@ class _Builder:
         notes = []
         ended = Counter(t.arm for t in self.explored if t.state.is_final)
         reference = self.facts.reference
-        if self.confirmed and reference is not None:
+        if self.confirmed and reference is not None and self.facts.varies(reference):
             notes += [
                 f"The reference arm {reference} had {formats.count(ended[reference], 'trial')} and {arm} had "
-                f"{ended[arm]}: no winner is named until both had the same chance."
+                f"{ended[arm]}: no arm is called better than the reference until both had the same chance."
                 for arm in self.facts.arms
                 if ended[arm] > ended[reference]
             ]
@@ -297,12 +332,21 @@ class _Builder:
                     "of the running."
                 )
             if candidate.failed:
-                notes.append(f"{candidate.trial} failed on {candidate.failed} of {candidate.seeds} confirm seeds.")
+                notes.append(
+                    f"{candidate.trial} failed on {candidate.failed} of {candidate.seeds} confirm seeds and ranks "
+                    "behind candidates that were measured on all of them."
+                )
+        standing = "no longer among the best" if self.candidates else "not chosen again until the search has ended"
+        notes += [
+            f"The confirmation of {trial_of(self.facts, c.trial, c.arm)} ({c.ended} of {c.seeds} seeds) began in an "
+            f"earlier round, and it is {standing}: it is not ranked."
+            for c in self.earlier
+        ]
         failed = [t for t in self.view.trials if t.state is TrialState.FAILED]
         if failed:
             notes.append(
                 f"{formats.count(len(failed), 'trial')} failed for a technical reason, the first {failed[0].trial}: "
-                f"{_first_line(failed[0].reason or failed[0].error or 'no reason recorded')}"
+                f"{formats.first_line(failed[0].reason or failed[0].error or 'no reason recorded')}"
             )
         if self._test_openings() > 1:
             notes.append(
@@ -352,8 +396,3 @@ class _Builder:
             parts.append(f"{cpu['model']} ({cpu.get('cores', '?')} cores)")
         parts += [f"{n} x {gpu}" for gpu, n in Counter(known.get("gpus") or []).items()]
         return ", ".join([*parts, f"host {last.host}", formats.count(last.slots, "slot")])
-
-
-def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0] if text.strip() else ""
-    return line if len(line) <= 160 else line[:157] + "..."

@@ -49,6 +49,8 @@ class Best:
     """The explored trial."""
     arm: str
     """Its arm."""
+    reference: bool
+    """Whether that is the reference arm."""
     settings: Mapping[str, object]
     """The searched values in its recipe."""
     value: float
@@ -59,6 +61,12 @@ class Best:
     """Whether fresh seeds confirm the value."""
     retrain: str
     """The command that trains it again."""
+
+    @property
+    def title(self) -> str:
+        """What it is, as a heading: ``Best configuration: t0026 of the reference arm baseline``."""
+        kind = "Best configuration" if self.confirmed else "Best configuration so far, not confirmed"
+        return f"{kind}: {self.trial} of {'the reference arm' if self.reference else 'arm'} {self.arm}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +137,9 @@ class Progress:
     completed: int
     """Explored trials trained to the end with a finite value."""
     confirmed: int
-    """Confirm trials that ended."""
+    """Confirm trials of the candidates that ended."""
     to_confirm: int
-    """Confirm trials; 0 until the candidates are chosen."""
+    """Confirm trials of the candidates; 0 until these are chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +177,15 @@ class Report:
     verdict: Verdict
     best: Best | None
     candidates: tuple[Candidate, ...]
-    """Confirmed trials, best validation first."""
+    """Trials to be confirmed, best validation first; none until every planned trial of the search has ended."""
+    earlier: tuple[Candidate, ...]
+    """Trials whose confirmation began in an earlier round, and that are no candidates any more; not ranked."""
+    challenger: Candidate | None
+    """The best confirmed trial of the arms other than the reference."""
     reference: Candidate | None
     """The best confirmed trial of the reference arm."""
     comparison: Comparison | None
-    """Best against reference on the test split; None until both are confirmed."""
+    """Challenger against reference on the test split; None until both are confirmed."""
     test_openings: int
     """How often the test split was looked at: rounds of confirmation."""
     top: tuple[TopTrial, ...]

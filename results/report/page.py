@@ -138,9 +138,8 @@ def _best(report: Report) -> str:
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{_prose(small)}</small></dd></div>"
         for name, value, small in tiles
     )
-    title = "Best configuration" if best.confirmed else "Best configuration so far, not confirmed"
     return (
-        f'<section><h2>{title}: {escape(best.trial)}</h2><dl class="tiles">{items}</dl>'
+        f'<section><h2>{escape(best.title)}</h2><dl class="tiles">{items}</dl>'
         f'<p class="note">Train it again:</p><pre>{escape(best.retrain)}</pre></section>'
     )
 

@@ -52,6 +52,16 @@ class StudyStatus:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedStudy:
+    """A study of which nothing can be said."""
+
+    study: str
+    """Name of its folder."""
+    error: str
+    """What is wrong and what to do about it."""
+
+
 def status(study_dir: Path, *, command: str = "thermotune") -> StudyStatus:
     """Says how far a study is.
 
@@ -68,17 +78,27 @@ def status(study_dir: Path, *, command: str = "thermotune") -> StudyStatus:
     return _status(build(study_dir, command=command))
 
 
-def statuses(root: Path, *, command: str = "thermotune") -> tuple[StudyStatus, ...]:
+def statuses(root: Path, *, command: str = "thermotune") -> tuple[StudyStatus | DamagedStudy, ...]:
     """The status of every study of a root, by name.
 
     Args:
         root: Folder of all studies.
         command: What the printed commands begin with.
 
+    Returns:
+        A status a study; one that cannot be read does not hide the others.
+
     Raises:
-        ResultsError: As ``build``.
+        RootUnreadable: The root is no folder, or cannot be read.
     """
-    return tuple(status(folder, command=command) for folder in study_dirs(root))
+    return tuple(_status_or_error(folder, command) for folder in study_dirs(root))
+
+
+def _status_or_error(folder: Path, command: str) -> StudyStatus | DamagedStudy:
+    try:
+        return status(folder, command=command)
+    except (ResultsError, OSError) as error:
+        return DamagedStudy(study=folder.name, error=str(error))
 
 
 def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: bool = False) -> str:
@@ -100,14 +120,16 @@ def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: 
     head += [f"Last session ended: {found.last_end}"] if found.last_end else []
     if found.best:
         head.append(
-            f"Best so far: {formats.settings(found.best.settings)} ({found.best.trial}), {found.metric} "
+            f"{found.best.title}, {formats.settings(found.best.settings)}, {found.metric} "
             f"{formats.metric(found.metric, found.best.value)} ({found.best.source})"
         )
     return _text(head, [arm_counts(found.counts), _running(found)], found.steps, form, width, color)
 
 
-def render_statuses(found: Sequence[StudyStatus], form: Format, *, width: int = 100, color: bool = False) -> str:
-    """The status of many studies as text, a line each.
+def render_statuses(
+    found: Sequence[StudyStatus | DamagedStudy], form: Format, *, width: int = 100, color: bool = False
+) -> str:
+    """The status of many studies as text, a line each; of a damaged one the error in short.
 
     Args:
         found: What ``statuses`` gave.
@@ -125,20 +147,7 @@ def render_statuses(found: Sequence[StudyStatus], form: Format, *, width: int = 
         caption="",
         columns=("study", "state", "explored", "confirmed", "best so far", "wall time"),
         right=(False, False, True, True, False, True),
-        rows=tuple(
-            (
-                s.study,
-                s.state.value,
-                f"{s.progress.explored}/{s.progress.to_explore}",
-                f"{s.progress.confirmed}/{s.progress.to_confirm}" if s.progress.to_confirm else formats.NONE,
-                f"{formats.metric(s.metric, s.best.value)} at {formats.settings(s.best.settings)}"
-                + ("" if s.best.confirmed else " (not confirmed)")
-                if s.best
-                else formats.NONE,
-                formats.duration(s.wall_s),
-            )
-            for s in found
-        ),
+        rows=tuple(map(_line, found)),
     )
     return _text([] if found else ["No study yet."], [table], (), form, width, color)
 
@@ -167,7 +176,7 @@ def render_best(report: Report, form: Format, *, width: int = 100, color: bool =
     if report.best is None:
         return _text([report.verdict.headline, *report.verdict.details], [], (), form, width, color)
     table = Table(
-        title=f"{'Best' if report.best.confirmed else 'Best so far'}: {report.best.trial}",
+        title=report.best.title,
         caption="",
         columns=("what", "value"),
         right=(False, False),
@@ -200,6 +209,25 @@ def _status(report: Report) -> StudyStatus:
         wall_s=report.time.wall_s,
         last_end=last.reason if last and not view.holder else None,
         steps=report.steps,
+    )
+
+
+def _line(found: StudyStatus | DamagedStudy) -> tuple[str, ...]:
+    if isinstance(found, DamagedStudy):
+        short = formats.first_line(found.error)
+        return found.study, "UNREADABLE", formats.NONE, formats.NONE, short, formats.NONE
+    best, progress = formats.NONE, found.progress
+    if found.best:
+        best = f"{formats.metric(found.metric, found.best.value)} at {formats.settings(found.best.settings)}"
+        best += f" of the reference arm {found.best.arm}" if found.best.reference else ""
+        best += "" if found.best.confirmed else " (not confirmed)"
+    return (
+        found.study,
+        found.state.value,
+        f"{progress.explored}/{progress.to_explore}",
+        f"{progress.confirmed}/{progress.to_confirm}" if progress.to_confirm else formats.NONE,
+        best,
+        formats.duration(found.wall_s),
     )
 
 

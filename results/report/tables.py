@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from results import formats
-from results.report.model import ArmCount, Report
+from results.report.model import ArmCount, Candidate, Report
 from results.schema import TrialState
 
 
@@ -71,10 +71,16 @@ def arm_counts(counts: Sequence[ArmCount]) -> Table:
 
 
 def _candidates(report: Report) -> Table:
+    study = report.view.facts
+    caption = (
+        "Chosen by the mean on the validation split; the test split is only read off. Means with 95 % t intervals "
+        "over seeds only, on one fixed test set: they do not cover what another test set would change."
+    )
+    if study.reference is not None and len(study.arms) > 1:
+        caption += f" The reference arm sends its best trial to the confirmation, every other arm {study.confirm_top}."
     return Table(
         title="Candidates on fresh seeds",
-        caption="Chosen by the mean on the validation split; the test split is only read off. Means with 95 % t "
-        "intervals over seeds.",
+        caption=caption,
         columns=("trial", "arm", "settings", "in the search", report.metric, report.test_metric, "seeds"),
         right=(False, False, False, True, True, True, True),
         rows=tuple(
@@ -85,9 +91,9 @@ def _candidates(report: Report) -> Table:
                 formats.metric(report.metric, c.explored),
                 formats.interval(report.metric, c.validation, n=False),
                 formats.interval(report.test_metric, c.test, n=False),
-                _seeds(c.ended, c.seeds, c.diverged, c.failed),
+                _seeds(c) + (", earlier round" if c in report.earlier else ""),
             )
-            for c in report.candidates
+            for c in (*report.candidates, *report.earlier)
         ),
     )
 
@@ -114,10 +120,10 @@ def _top(report: Report) -> Table:
     )
 
 
-def _seeds(ended: int, seeds: int, diverged: int, failed: int) -> str:
-    parts = [f"{ended} of {seeds}"]
-    parts += [f"{diverged} diverged"] if diverged else []
-    parts += [f"{failed} failed"] if failed else []
+def _seeds(candidate: Candidate) -> str:
+    parts = [f"{candidate.ended} of {candidate.seeds}"]
+    parts += [f"{candidate.diverged} diverged"] if candidate.diverged else []
+    parts += [f"{candidate.failed} failed"] if candidate.failed else []
     return ", ".join(parts)
 
 

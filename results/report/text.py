@@ -76,9 +76,8 @@ def _best_lines(report: Report) -> list[RenderableType]:
     lines.add_row(
         Text(report.metric, style="dim"), Text(f"{formats.metric(report.metric, best.value)}  ({best.source})")
     )
-    title = "Best configuration" if best.confirmed else "Best configuration so far, not confirmed"
     return [
-        Text(f"{title}: {best.trial} of arm {best.arm}", style="bold"),
+        Text(best.title, style="bold"),
         Padding(lines, (0, 0, 0, 1)),
         f" {best.retrain}",
     ]
@@ -127,8 +126,7 @@ def markdown(report: Report) -> str:
     lines += [f"- {_md(detail)}" for detail in report.verdict.details]
     if report.best is not None:
         best = report.best
-        title = "Best configuration" if best.confirmed else "Best configuration so far, not confirmed"
-        lines += ["", f"## {title}: {best.trial}", ""]
+        lines += ["", f"## {_md(best.title)}", ""]
         lines += [f"- {_md(path)}: {_md(formats.setting(value))}" for path, value in best.settings.items()]
         lines += [f"- {_md(report.metric)}: {formats.metric(report.metric, best.value)} ({_md(best.source)})"]
         lines += ["", *_code(best.retrain)]

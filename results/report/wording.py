@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from results import formats
 from results.facts import StudyFacts
 from results.report.model import Best, Candidate, Progress, Verdict
@@ -13,67 +15,146 @@ def verdict(
     facts: StudyFacts,
     progress: Progress,
     best: Best | None,
-    candidate: Candidate | None,
+    challenger: Candidate | None,
     reference: Candidate | None,
     comparison: Comparison | None,
+    candidates: Sequence[Candidate],
 ) -> Verdict:
     """Says what the study showed.
 
     Args:
         facts: The study.
         progress: How far it is.
-        best: The best configuration known, None if there is none.
-        candidate: The same as a confirmed candidate, None until it is confirmed.
+        best: The best configuration known, None if there is none; once confirmed, challenger or reference.
+        challenger: The confirmed best of the arms other than the reference, None if there is none yet.
         reference: The confirmed best of the reference arm, None if there is none.
         comparison: The two on the test split, None unless both are there.
+        candidates: All candidates, also those that did not come through.
 
     Returns:
         The outcome, a headline and what it rests on.
     """
     if best is None:
-        return _without_best(facts, progress)
-    if candidate is None:
+        return _without_best(progress)
+    if not best.confirmed:
         return _unconfirmed(facts, progress, best)
-    what = f"{formats.settings(candidate.settings)} ({best.trial})"
-    details = [_measured(facts, "The best configuration", candidate)]
-    if comparison is None or reference is None:
-        if facts.reference is None:
-            reason = "the study has no reference arm"
-        else:
-            reason = f"no trial of the reference arm {facts.reference} was confirmed"
-        return Verdict(
-            outcome=Outcome.NOT_COMPARED,
-            headline=f"Best configuration: {what}. It is compared with nothing: {reason}.",
-            details=tuple(details),
-        )
-    details.append(_measured(facts, f"The reference {reference.arm} at its best", reference))
-    if comparison.difference is not None:
-        details.append(
-            f"Paired over {comparison.difference.n} common seeds, best minus reference: "
-            f"{formats.difference(facts.test_metric, comparison.difference)}, "
-            f"{formats.p_value(comparison.difference.p)}."
-        )
-    details.append(f"Verdict: {comparison.outcome}, because {comparison.reason}.")
+    if challenger is not None and reference is not None and comparison is not None:
+        return _compared(facts, best, challenger, reference, comparison)
+    only = reference if best.reference else challenger
+    assert only is not None
     return Verdict(
-        outcome=comparison.outcome, headline=_headline(what, facts, reference, comparison), details=tuple(details)
+        outcome=Outcome.NOT_COMPARED,
+        headline=f"Best configuration: {_what(facts, only)}. It is compared with nothing: "
+        f"{_why_alone(facts, best, candidates)}.",
+        details=(_measured(facts, "The best configuration", only),),
     )
 
 
-def _headline(what: str, facts: StudyFacts, reference: Candidate, comparison: Comparison) -> str:
-    name = f"the reference {reference.arm}"
+def trial_of(facts: StudyFacts, trial: str, arm: str) -> str:
+    """A trial with its arm, unless that is called search: ``t0026 of the reference arm baseline``."""
+    if arm == facts.reference:
+        return f"{trial} of the reference arm {arm}"
+    return trial if arm == "search" else f"{trial} of the arm {arm}"
+
+
+def _what(facts: StudyFacts, candidate: Candidate) -> str:
+    return f"{formats.settings(candidate.settings)} ({trial_of(facts, candidate.trial, candidate.arm)})"
+
+
+def _why_alone(facts: StudyFacts, best: Best, candidates: Sequence[Candidate]) -> str:
+    if facts.reference is None:
+        return "the study has no reference arm"
+    out = [c for c in candidates if (c.arm == facts.reference) != best.reference]
+    if out:
+        return " and ".join(f"{trial_of(facts, c.trial, c.arm)} {_trouble(c)}" for c in out)
+    if not best.reference:
+        return f"no trial of the reference arm {facts.reference} was trained to the end"
+    return "the study has no other arm" if len(facts.arms) == 1 else "no trial of another arm was trained to the end"
+
+
+def _trouble(candidate: Candidate) -> str:
+    if candidate.diverged:
+        return f"diverged on {candidate.diverged} of {candidate.seeds} confirm seeds"
+    return f"failed on {candidate.failed} of {candidate.seeds} confirm seeds"
+
+
+def _compared(
+    facts: StudyFacts, best: Best, challenger: Candidate, reference: Candidate, comparison: Comparison
+) -> Verdict:
+    group = "the search" if challenger.arm == "search" else f"the arm {challenger.arm}"
+    outcome, reason = comparison.outcome, comparison.reason
+    if best.reference:
+        headline = _behind(facts, group, challenger, reference, comparison)
+        details = [
+            _measured(facts, f"The best configuration, that of the reference arm {reference.arm}", reference),
+            _measured(facts, f"The best of {group}", challenger),
+        ]
+        sides, subject = f"best of {group} minus reference", f"Verdict on the best of {group}"
+        if outcome is Outcome.BETTER:
+            outcome = Outcome.NOT_SHOWN
+            reason = f"it is ahead on test, but {_why_behind(facts, challenger, reference)}"
+    else:
+        headline = _ahead(facts, group, challenger, reference, comparison)
+        details = [
+            _measured(facts, "The best configuration", challenger),
+            _measured(facts, f"The reference {reference.arm} at its best", reference),
+        ]
+        sides, subject = "best minus reference", "Verdict"
+    if comparison.difference is not None:
+        details.append(
+            f"Paired over {comparison.difference.n} common seeds, {sides}: "
+            f"{formats.difference(facts.test_metric, comparison.difference)}, "
+            f"{formats.p_value(comparison.difference.p)}."
+        )
+    details.append(f"{subject}: {outcome}, because {reason}.")
+    return Verdict(outcome=outcome, headline=headline, details=tuple(details))
+
+
+def _ahead(facts: StudyFacts, group: str, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
+    """The headline where the challenger leads on validation."""
+    what, name = _what(facts, challenger), f"the reference {reference.arm}"
     if comparison.difference is None:
         return f"No winner is named: {comparison.reason}."
-    gap = formats.difference(facts.test_metric, comparison.difference)
-    kind = formats.metric_words(facts.test_metric)
+    gap = f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, comparison.difference)}"
     match comparison.outcome:
         case Outcome.BETTER:
-            return f"{what} is better than {name}: {kind} {gap}."
+            return f"{what} is better than {name}: {gap}."
         case Outcome.WORSE:
-            return f"The best of the search, {what}, is worse than {name}: {kind} {gap}."
+            leads = "leads on validation but is" if _leads(facts, challenger, reference) else "is"
+            return f"The best of {group}, {what}, {leads} worse than {name} on test: {gap}."
         case Outcome.NOT_SHOWN:
-            return f"The best of the search, {what}, is not shown to differ from {name}: {kind} {gap}."
+            return f"The best of {group}, {what}, is not shown to differ from {name}: {gap}."
         case Outcome.NOT_COMPARED:
             return f"No winner is named: {comparison.reason}."
+
+
+def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
+    """The headline where the reference leads on validation."""
+    begin = f"Best configuration: {_what(facts, reference)}. The best of {group}, {_what(facts, challenger)}, is "
+    if comparison.difference is None:
+        return f"{begin}not better: {_why_behind(facts, challenger, reference)}, and on test {comparison.reason}."
+    gap = f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, comparison.difference)}"
+    match comparison.outcome:
+        case Outcome.WORSE:
+            return f"{begin}worse: {gap}."
+        case Outcome.NOT_SHOWN:
+            return f"{begin}not better: {gap}."
+        case Outcome.BETTER | Outcome.NOT_COMPARED:
+            return f"{begin}not better: {_why_behind(facts, challenger, reference)}, though it is ahead on test, {gap}."
+
+
+def _leads(facts: StudyFacts, one: Candidate, other: Candidate) -> bool:
+    """Whether the first mean on validation is the better one."""
+    if one.validation is None or other.validation is None:
+        return False
+    ahead = one.validation.mean - other.validation.mean
+    return ahead > 0 if facts.mode == "max" else ahead < 0
+
+
+def _why_behind(facts: StudyFacts, challenger: Candidate, reference: Candidate) -> str:
+    if _leads(facts, reference, challenger):
+        return "it is behind on validation"
+    return "it was not measured on every confirm seed"
 
 
 def _measured(facts: StudyFacts, subject: str, candidate: Candidate) -> str:
@@ -85,17 +166,18 @@ def _measured(facts: StudyFacts, subject: str, candidate: Candidate) -> str:
 
 
 def _unconfirmed(facts: StudyFacts, progress: Progress, best: Best) -> Verdict:
-    if progress.to_confirm:
-        stage = f"Confirmation is under way: {progress.confirmed} of {progress.to_confirm} runs on fresh seeds ended"
-    elif progress.explored < progress.to_explore:
+    if progress.explored < progress.to_explore:
         stage = f"The search is under way: {progress.explored} of {progress.to_explore} trials ended"
+    elif progress.confirmed:
+        stage = f"Confirmation is under way: {progress.confirmed} of {progress.to_confirm} runs on fresh seeds ended"
     else:
-        stage = "The search is done, and confirmation on fresh seeds has not begun"
+        stage = f"The search is done, and none of {progress.to_confirm} confirm runs on fresh seeds has ended yet"
     if progress.state is not StudyState.RUNNING:
         stage += "; no driver is running"
     return Verdict(
         outcome=Outcome.NOT_COMPARED,
-        headline=f"Nothing is confirmed yet. Best so far: {formats.settings(best.settings)} ({best.trial}).",
+        headline=f"Nothing is confirmed yet. Best so far: {formats.settings(best.settings)} "
+        f"({trial_of(facts, best.trial, best.arm)}).",
         details=(
             f"{stage}.",
             f"Its {formats.metric_words(facts.metric)} is {formats.metric(facts.metric, best.value)} ({best.source}). "
@@ -104,14 +186,12 @@ def _unconfirmed(facts: StudyFacts, progress: Progress, best: Best) -> Verdict:
     )
 
 
-def _without_best(facts: StudyFacts, progress: Progress) -> Verdict:
+def _without_best(progress: Progress) -> Verdict:
     ended = f"{progress.explored} of {progress.to_explore} trials ended"
     if progress.to_confirm and progress.confirmed == progress.to_confirm:
         headline = "No winner is named: no candidate came through on every confirm seed."
     elif progress.explored < progress.to_explore:
         headline = "No trial has been trained to the end yet."
-    elif progress.completed:
-        headline = f"No winner is named: only the reference arm {facts.reference} has trials trained to the end."
     else:
         headline = "No trial was trained to the end, so there is no best configuration."
     return Verdict(outcome=Outcome.NOT_COMPARED, headline=headline, details=(f"{ended}.",))

@@ -29,6 +29,7 @@ class Study:
     path: str = "loss.beta"
     trials: int = 48
     reference: str | None = "baseline"
+    arms: dict[str, dict[str, object]] | None = None
     metric: str = "val/accuracy"
     confirm_seeds: int = 5
     seed: int = 0
@@ -48,7 +49,9 @@ class Study:
         arms = {"search": {"set": {}}}
         if self.reference:
             arms[self.reference] = {"set": {self.path: 1.0}}
-        document = {
+        if self.arms is not None:
+            arms = {arm: {"set": values} for arm, values in self.arms.items()}
+        self.document = {
             "schema": 1,
             "id": STUDY_ID,
             "name": self.name,
@@ -73,7 +76,7 @@ class Study:
             "reference": self.reference,
             "resources": {"cpus": 1, "gpus": 0, "max_concurrent": None, "max_failures": 3},
         }
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")
         self.writer = RecordWriter(self.folder, session=self.session)
 
     @property
@@ -81,6 +84,33 @@ class Study:
         self.seq += 1
         self.clock += timedelta(milliseconds=7)
         return {"study": self.name, "session": self.session, "seq": self.seq, "reported_at": self.clock}
+
+    def extend(self, trials: int) -> None:
+        """What ``resume --trials`` leaves: an amendment with more trials for every arm."""
+        self.document["search"]["trials"] = self.trials = trials
+        (self.folder / "study-2.yaml").write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")
+
+    def explored(self, arm: str, value: float) -> str:
+        """A trial of the search that ended with this value; without epochs."""
+        trial = self.propose(arm)
+        self._final(trial, arm, "explore", "COMPLETED", EPOCHS, value, "trained to the end")
+        return trial
+
+    def confirmed(self, source: str, arm: str, values: list[float | str], tested: list[float] | None = None) -> None:
+        """Confirm runs of a source, one a seed: a value, or the state in which it ended without one."""
+        for seed, value in enumerate(values, 1000):
+            trial = self.propose(arm, "confirm", source, seed)
+            if isinstance(value, str):
+                self._final(trial, arm, "confirm", value, 3, None, "no value")
+                continue
+            metrics = {"val/accuracy": value, "test/accuracy": tested[seed - 1000] if tested else value - 0.01}
+            kind = {"trial": trial, "arm": arm, "stage": "confirm", "lane": 0, "seed": seed, "attempt": 1}
+            self.writer.append(
+                EpochRow(
+                    **self.common, **kind, epoch=EPOCHS, attempt_start=EPOCHS - 1, epoch_time_s=1.0, metrics=metrics
+                )
+            )
+            self._final(trial, arm, "confirm", "COMPLETED", EPOCHS, value, "trained to the end")
 
     def begin(self) -> None:
         self._session("RUNNING", None)

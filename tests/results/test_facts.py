@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from results.errors import StudyNotFound, StudyUnreadable
-from results.facts import find_study, load_facts, study_dirs
+from results.errors import RootUnreadable, StudyNotFound, StudyUnreadable
+from results.facts import amendments, find_study, load_facts, study_dirs
 from tests.results.synthetic import STUDY_ID, Study
 
 
@@ -116,6 +118,65 @@ def test_an_unknown_study_gets_the_list_of_those_there_are(study, name, words):
     with pytest.raises(StudyNotFound) as caught:
         find_study(study.parent, name)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_study_files_are_numbered_and_other_files_are_none(study):
+    for name in ("study-10.yaml", "study-2.yaml", "study-old.yaml", "study-1.yaml", "study-02.yaml", "study-3.yaml~"):
+        (study / name).write_text("")
+    assert amendments(study) == [
+        (1, study / "study.yaml"),
+        (2, study / "study-2.yaml"),
+        (10, study / "study-10.yaml"),
+    ]
+
+
+def test_without_its_first_file_there_is_no_study(study):
+    (study / "study.yaml").rename(study / "study-2.yaml")
+    with pytest.raises(StudyNotFound, match=r"must hold study\.yaml"):
+        amendments(study)
+
+
+def test_an_arm_in_which_nothing_varies_has_one_trial(study):
+    rewrite(study, arms={"search": {"set": {}}, "fixed": {"set": {"loss.beta": 1.0, "optimizer.lr": 0.1, "epochs": 3}}})
+    facts = load_facts(study)
+    assert (facts.planned("search"), facts.planned("fixed")) == (48, 1)
+    assert (facts.varies("search"), facts.varies("fixed")) == (True, False)
+
+
+def deny(monkeypatch, denied, method):
+    """The tests may run as root, who may read everything."""
+    real = getattr(Path, method)
+
+    def refuse(self, *args, **options):
+        if self == denied:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, method, refuse)
+
+
+def test_a_root_that_cannot_be_read_is_no_empty_root(study, monkeypatch):
+    deny(monkeypatch, study.parent, "iterdir")
+    for ask in (study_dirs, lambda root: find_study(root, "digits-beta")):
+        with pytest.raises(RootUnreadable, match=r"Permission denied.*--root or THERMOTUNE_ROOT"):
+            ask(study.parent)
+
+
+def test_a_root_below_a_file_is_refused(study):
+    with pytest.raises(RootUnreadable, match=r"must be a folder that can be read, got .*study\.yaml.*Not a directory"):
+        study_dirs(study / "study.yaml" / "runs")
+
+
+@pytest.mark.parametrize(("place", "method"), [("", "iterdir"), ("study.yaml", "read_text")])
+def test_a_study_that_cannot_be_read_is_named(study, monkeypatch, place, method):
+    deny(monkeypatch, study / place, method)
+    with pytest.raises(StudyUnreadable, match=r"digits-beta.*Permission denied"):
+        load_facts(study)
+
+
+def test_a_folder_that_nobody_may_look_into_is_not_passed_over(study, monkeypatch):
+    deny(monkeypatch, study / "study.yaml", "is_file")
+    assert study_dirs(study.parent) == [study]
 
 
 def test_an_empty_root_says_so(tmp_path):

@@ -41,6 +41,18 @@ def test_differences_have_sign_unit_and_interval():
     assert "nats" in formats.difference("test/loss", found)
 
 
+def test_a_difference_without_spread_has_neither_interval_nor_p_value():
+    found = paired_difference({1: 0.75, 2: 0.5}, {1: 0.5, 2: 0.25})
+    assert formats.difference("test/accuracy", found) == "+25.00 percentage points on each of 2 seeds"
+    assert formats.p_value(found.p) == "no p value"
+
+
+def test_only_the_first_line_is_shown_and_not_all_of_it():
+    assert formats.first_line(" one\ntwo") == "one"
+    assert formats.first_line("") == ""
+    assert len(formats.first_line("x" * 500)) == 160
+
+
 @pytest.mark.parametrize(
     ("p", "shown"), [(0.5, "p = 0.5"), (0.0123, "p = 0.012"), (0.0004, "p < 0.001"), (0, "p < 0.001")]
 )

@@ -329,6 +329,17 @@ def test_all_studies_of_a_root_are_a_line_each(tmp_path):
     assert "digits-beta" in render_statuses(found, Format.MARKDOWN)
 
 
+def test_a_damaged_study_does_not_hide_the_others(tmp_path):
+    for name in ("another", "broken"):
+        Study(tmp_path, name=name).writer.close()
+    (tmp_path / "broken" / "study.yaml").write_text("- no\n- study\n")
+    found = statuses(tmp_path)
+    assert [s.study for s in found] == ["another", "broken"]
+    text = render_statuses(found, Format.TABLE, width=300)
+    assert re.search(r"broken +UNREADABLE .*must be a YAML mapping", text)
+    assert "YAML mapping" in json.loads(render_statuses(found, Format.JSON))[1]["error"]
+
+
 def test_short_answers_are_no_page(done, finished_report):
     for render_short, what in ((render_status, status(done)), (render_best, finished_report)):
         assert json.loads(render_short(what, Format.JSON))

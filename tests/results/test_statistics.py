@@ -15,6 +15,10 @@ from results.statistics import Outcome, compare, mean_interval, paired_differenc
 finite = st.floats(-1e6, 1e6)
 
 
+def seeds(*values):
+    return dict(enumerate(values))
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_mean_interval_is_scipys(n, confidence):
@@ -71,6 +75,8 @@ def test_the_difference_turns_round_with_its_sides(pairs):
     a, b = ({i: p[k] for i, p in enumerate(pairs)} for k in (0, 1))
     there, back = paired_difference(a, b), paired_difference(b, a)
     assert there.mean == pytest.approx(-back.mean)
+    assert (there.p is None) == (back.p is None)
+    assume(there.p is not None)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert there.p == pytest.approx(back.p)
 
@@ -82,14 +88,24 @@ def test_only_common_seeds_count():
     assert paired_difference({1: 0.9}, {1: 0.8}) is None
 
 
-def test_equal_differences_have_an_interval_of_length_zero():
-    same = paired_difference({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.5})
-    assert (same.low, same.high, same.p) == (0.25, 0.25, 0.0)
-    assert paired_difference({1: 0.5, 2: 0.7}, {1: 0.5, 2: 0.7}).p == 1.0
+@pytest.mark.parametrize("step", [1 / 360, -1 / 360, 0.0])
+def test_equal_differences_have_no_interval(step):
+    values = [0.95, 0.96, 0.975, 0.98, 0.97]
+    same = paired_difference(seeds(*(v + step for v in values)), seeds(*values))
+    assert same.mean == pytest.approx(step)
+    assert (same.low, same.high, same.p) == (None, None, None)
 
 
-def seeds(*values):
-    return dict(enumerate(values))
+@pytest.mark.parametrize(("step", "words"), [(1 / 360, "one and the same step"), (-1 / 360, "step"), (0.0, "are 0,")])
+def test_equal_differences_show_nothing(step, words):
+    values = [0.95, 0.96, 0.975, 0.98, 0.97]
+    found = compare(
+        seeds(*(v + step for v in values)), seeds(*values), mode="max", candidate_trials=9, reference_trials=1
+    )
+    assert found.outcome is Outcome.NOT_SHOWN
+    assert "all 5 differences" in found.reason
+    assert words in found.reason
+    assert "more seeds are needed" in found.reason
 
 
 GOOD, POOR = seeds(0.97, 0.975, 0.98), seeds(0.90, 0.91, 0.905)
@@ -120,6 +136,11 @@ def test_nobody_is_better_than_a_reference_with_fewer_trials():
     assert worse.outcome is Outcome.WORSE
 
 
+def test_a_reference_in_which_nothing_varies_is_fully_tuned():
+    found = compare(GOOD, POOR, mode="max", candidate_trials=48, reference_trials=None)
+    assert found.outcome is Outcome.BETTER
+
+
 @pytest.mark.parametrize("common", [0, 1])
 def test_fewer_than_two_common_seeds_are_no_comparison(common):
     found = compare({1: 0.9, 2: 0.8}, {1 if common else 5: 0.5}, mode="max", candidate_trials=1, reference_trials=1)
@@ -136,7 +157,7 @@ def test_an_unknown_direction_is_refused():
 def test_the_verdict_says_better_only_if_the_interval_excludes_zero(pairs, mode):
     a, b = ({i: p[k] for i, p in enumerate(pairs)} for k in (0, 1))
     found = compare(a, b, mode=mode, candidate_trials=5, reference_trials=5)
-    assume(found.difference is not None)
+    assume(found.difference is not None and found.difference.low is not None)
     sign = 1 if mode == "max" else -1
     low, high = sorted((sign * found.difference.low, sign * found.difference.high))
     assert (found.outcome is Outcome.BETTER) == (low > 0)

@@ -185,6 +185,22 @@ def test_append_writes_by_itself_when_the_oldest_row_waited_long(tmp_path, monke
     assert len(read_rows(tmp_path)) == 3
 
 
+def test_a_row_does_not_wait_for_the_next_one(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(store.time, "monotonic", lambda: clock[0])
+    writer = RecordWriter(tmp_path, session="s0001")
+    writer.append(epoch(1))
+    clock[0] += 4.9
+    writer.flush_if_due()
+    assert read_rows(tmp_path) == []
+    clock[0] += 0.1
+    writer.flush_if_due()
+    assert len(read_rows(tmp_path)) == 1
+    clock[0] += 60.0
+    monkeypatch.setattr(writer, "flush", lambda: pytest.fail("nothing waits"))
+    writer.flush_if_due()
+
+
 def test_a_final_state_is_published_after_its_epochs(tmp_path, monkeypatch):
     published = []
     real = store._publish

@@ -131,6 +131,19 @@ def test_runs_carry_what_a_browser_needs(root):
         assert run.info.status == expected
 
 
+def test_where_the_reference_is_the_best_the_difference_is_that_of_the_challenger(root):
+    study = Study(root, trials=1)
+    study.begin()
+    for arm, values in (("search", [0.90, 0.91, 0.92, 0.90, 0.91]), ("baseline", [0.95, 0.96, 0.95, 0.97, 0.96])):
+        study.confirmed(study.explored(arm, 0.9), arm, values)
+    study.end()
+    sync(study.folder)
+    found = runs(root)[STUDY_ID].data.metrics
+    assert found["best/test/accuracy"] == found["reference/test/accuracy"] > found["challenger/test/accuracy"]
+    expected = found["challenger/test/accuracy"] - found["reference/test/accuracy"]
+    assert found["difference/test/accuracy"] == pytest.approx(expected)
+
+
 def test_values_that_are_not_finite_become_a_tag(root):
     study = Study(root, trials=1)
     study.begin()

@@ -183,3 +183,10 @@ def test_failed_trial_keeps_its_traceback_and_frees_its_slot(uninterrupted):
     assert "Traceback" in end.error
     assert conductor.active == set()
     assert conductor.next_trial().name == "t0002"
+
+
+def test_arm_in_which_nothing_varies_is_explored_once():
+    spec = study(*SMALL, "space={loss.beta: {log: [0.1, 10]}}")
+    history = drive(spec, [], {})
+    assert Counter(t.arm for t in history.of()) == {"search": 8, "baseline": 1}
+    assert Counter(t.arm for t in history.of(stage=Stage.CONFIRM)) == {"search": 2, "baseline": 2}

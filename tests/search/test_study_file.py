@@ -119,6 +119,25 @@ baseline: {loss.beta: -1}
         ("name: a\nrecipe: {loss: {name: hinge}}", "recipe.loss.name", "must be one of 'tempered', 'tampered'"),
         ("name: a\nseeds: {confirm: 1}", "seeds.confirm", "must be greater than or equal to 2, got 1"),
         ("name: a\nresources: {cpus: 100000}", "resources.cpus", "a trial needs 100000 CPUs on one node"),
+        ("name: a\nspace: {batch_size: {log: [16, 256]}}", "space.batch_size", "must be a valid integer"),
+        ("name: a\nspace: {loss.beta: {log: [1e-3, 1]}}", "space.loss.beta", "write 1.0e-3"),
+        ("name: a\nspace: {3: {log: [0.1, 1]}}", "space.3", "must be a valid string, got 3"),
+        (
+            "name: a\nspace: {optimizer.lr: {log: [0.1, 1], times: loss.beta ** -400}, loss.beta: {log: [0.01, 1]}}",
+            "space",
+            "every point must give a recipe, but arm search at optimizer.lr = 0.1, loss.beta = 0.01 does not",
+        ),
+        (
+            "name: a\nspace: {optimizer.lr: {log: [0.1, 1], times: model}}",
+            "space",
+            "must name a number of the recipe, got model = 'mlp-128-128'",
+        ),
+        (
+            "name: a\n"
+            "space: {schedule.warmup_epochs: {uniform: [0, 20]}, schedule.cooldown_epochs: {uniform: [1, 20]}}",
+            "space",
+            "must fit into the run, got 40 of 27 epochs",
+        ),
         ("[1, 2]", "mine.yaml", "must hold keys and values, got list"),
         ("name: [", "mine.yaml, line 1", "not valid YAML"),
     ],
@@ -150,6 +169,15 @@ def test_flag_can_set_a_dimension_and_a_baseline(write):
 def test_flag_that_is_no_key_and_value_is_a_usage_error(text):
     with pytest.raises(UsageError, match="--set"):
         load("digits-beta", [text])
+
+
+def test_copy_of_a_resolved_study_is_a_study_of_its_own(write):
+    study = load("digits-beta").study
+    assert load(write(study.to_yaml()), ["name=copy"]).study.id != study.id
+
+
+def test_baseline_may_be_written_nested(write):
+    assert load(write("name: a\nbaseline: {loss: {beta: 0.5}}")).study.arms["baseline"].set == {"loss.beta": 0.5}
 
 
 def test_unknown_study_is_a_usage_error_with_the_nearest_name():

@@ -1,0 +1,88 @@
+"""Stopping in order: the first SIGINT or SIGTERM saves, the second ends the process on the spot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+EXIT_RESUMABLE = 75
+"""Exit code of an interrupted study; a supervisor may resume it."""
+SAME_SIGNAL_S = 1.0
+"""``timeout`` and others signal a process and its group: signals so close together are one; seconds."""
+STUCK_AFTER_S = 10.0
+"""The process ends by itself if it does not come to a stop within so many seconds, because Ray hangs."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the driver to stop; the study can be resumed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+
+
+class Stop:
+    """Listens for signals while a study runs; use it as a context manager in the main thread.
+
+    Attributes:
+        last_words: What to record, given the signal's name, if the main thread hangs in Ray: where a signal hits the
+            whole process group, Ray's own processes die of it, and calls to them return after a minute or never.
+    """
+
+    def __init__(self, farewell: str) -> None:
+        self.last_words: Callable[[str], None] = lambda name: None
+        self._farewell = farewell
+        self._number: int | None = None
+        self._since = 0.0
+        self._watchdog: threading.Timer | None = None
+
+    def __enter__(self) -> Stop:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.done()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises Interrupted once there was a signal."""
+        if self._number is not None:
+            raise Interrupted(self._number)
+
+    def done(self) -> None:
+        """The main thread came to a stop by itself."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+
+    def request(self, number: int) -> None:
+        """Asks for an orderly stop, as a signal does."""
+        if self._number is None:
+            self._number, self._since = number, time.monotonic()
+            self._watchdog = threading.Timer(STUCK_AFTER_S, self._end)
+            self._watchdog.daemon = True
+            self._watchdog.start()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._number is None:
+            self.request(number)
+        elif time.monotonic() - self._since > SAME_SIGNAL_S:
+            self._leave(128 + number, "")
+
+    def _end(self) -> None:
+        assert self._number is not None
+        try:
+            self.last_words(signal.Signals(self._number).name)
+        finally:
+            self._leave(EXIT_RESUMABLE, self._farewell)
+
+    def _leave(self, code: int, text: str) -> None:
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides the cursor
+        os.write(sys.stderr.fileno(), f"{shown}\n{text}\n".encode())
+        os._exit(code)

@@ -1,0 +1,70 @@
+"""The Ray shells without a cluster: plain objects play Ray's side, since these moments cannot be forced on it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from results.schema import TrialRow
+from search.conductor import Conductor
+from search.history import History
+from search.tune import FirstError, StudyScheduler, StudySearcher, trial_config
+from tests.search.simulator import Disk, study
+from trainables.trial import PLACEHOLDER
+
+
+@pytest.fixture
+def shells(tmp_path):
+    conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
+    searcher = StudySearcher(conductor, tmp_path, 2, FirstError())
+    scheduler = StudyScheduler(conductor, tmp_path, lambda: None, FirstError())
+    return conductor, searcher, scheduler
+
+
+def tune_trial(config, status):
+    return SimpleNamespace(trial_id="x", config=config, status=status, get_error=lambda: RuntimeError("boom"))
+
+
+def test_trial_whose_reused_worker_breaks_before_it_begins_is_handed_out_again(shells):
+    conductor, searcher, scheduler = shells
+    config = searcher.suggest("x")
+    scheduler.on_trial_error(None, tune_trial(config, "PENDING"))
+    assert conductor.active == set()
+    assert searcher.suggest("y")["trial"] == config["trial"]
+
+
+def test_trial_that_ray_restarts_by_itself_stays_active(shells):
+    conductor, searcher, scheduler = shells
+    config = searcher.suggest("x")
+    scheduler.on_trial_error(None, tune_trial(config, "ERROR"))
+    assert conductor.active == {config["trial"]}
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_trial_that_crashes_more_often_than_allowed_fails_with_its_traceback(shells, status):
+    conductor, searcher, scheduler = shells
+    for _ in range(4):
+        config = searcher.suggest("x")
+        scheduler.on_trial_error(None, tune_trial(config, status))
+    trial = conductor.history.trials[config["trial"]]
+    assert trial.state == "FAILED"
+    end = [r for r in conductor._writer.safe if isinstance(r, TrialRow)][-1]
+    assert "boom" in end.error
+
+
+def test_no_more_trials_are_handed_out_than_there_are_slots(shells):
+    _, searcher, _ = shells
+    assert [searcher.suggest(name) is None for name in "abc"] == [False, False, True]
+
+
+def test_broken_placeholder_harms_nothing(shells):
+    conductor, _, scheduler = shells
+    scheduler.on_trial_error(None, tune_trial(PLACEHOLDER, "RUNNING"))
+    assert conductor.history.trials == {}
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (0.5, "cuda")])
+def test_trial_uses_the_gpu_only_if_it_asked_for_one(tmp_path, gpus, device):
+    spec = study()
+    spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpus": gpus})})
+    conductor = Conductor(spec, History(), Disk([]), session="s0001")
+    assert trial_config(spec, conductor.next_trial(), tmp_path)["device"] == device
