@@ -86,7 +86,7 @@ def _candidates(report: Report) -> Table:
         rows=tuple(
             (
                 c.trial,
-                c.arm + (" (reference)" if c.arm == report.reference_arm else ""),
+                c.arm + (" (ref.)" if c.arm == report.reference_arm else ""),
                 formats.settings(c.settings),
                 formats.metric(report.metric, c.explored),
                 formats.interval(report.metric, c.validation, n=False),

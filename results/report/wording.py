@@ -138,7 +138,7 @@ def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Can
         case Outcome.WORSE:
             return f"{begin}worse: {gap}."
         case Outcome.NOT_SHOWN:
-            return f"{begin}not better: {gap}."
+            return f"{begin}not shown to differ: {gap}."
         case Outcome.BETTER | Outcome.NOT_COMPARED:
             return f"{begin}not better: {_why_behind(facts, challenger, reference)}, though it is ahead on test, {gap}."
 

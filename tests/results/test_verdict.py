@@ -137,10 +137,10 @@ def test_a_challenger_behind_on_validation_is_not_better_whatever_test_says(tmp_
     )
 
 
-def test_a_challenger_that_does_not_differ_on_test_is_not_better(tmp_path):
+def test_a_challenger_behind_on_validation_is_not_shown_to_differ_where_test_shows_nothing(tmp_path):
     found = reference_leads(tmp_path, tested=LOW, reference_tested=LOW[::-1])
     assert found.verdict.outcome is Outcome.NOT_SHOWN
-    assert "is not better: test accuracy" in found.verdict.headline
+    assert "is not shown to differ: test accuracy" in found.verdict.headline
 
 
 def test_a_best_that_is_worse_on_test_is_said_to_lead_on_validation_only(tmp_path):
