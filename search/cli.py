@@ -107,7 +107,7 @@ def submit(
     loaded = load(file, overrides or [])
 
     def make() -> Path:
-        from search.run import check_data, create
+        from search.folder import check_data, create
 
         check_data(loaded.study)
         return create(loaded.study, root)
@@ -133,7 +133,7 @@ def resume(
 
         folder = find_study(root, study)
         if trials is not None:
-            from search.run import extend
+            from search.folder import extend
 
             extend(folder, int(trials))
         return folder

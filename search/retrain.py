@@ -9,8 +9,8 @@ from results import formats
 from results.schema import Stage
 from results.store import read_rows
 from search.errors import UsageError
+from search.folder import open_study
 from search.history import History
-from search.run import open_study
 from trainables.recipe import Recipe
 
 

@@ -20,22 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 
 from results.environment import collect
-from results.facts import amendments
 from results.lock import StudyLock
 from results.schema import StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
 from search.checkpoints import sweep
 from search.conductor import Conductor
-from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
+from search.errors import StudyFileError, ThermotuneError
+from search.folder import check_data, open_study
 from search.history import History
 from search.machine import Machine
 from search.progress import Progress
 from search.stop import Interrupted, Stop
-from search.study import Study
-from trainables.data import prepare
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Little goes through Ray's object store: data sets are memory-mapped files."""
@@ -50,15 +47,15 @@ COMPACT_ABOVE_PARTS = 100
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: no output of Ray Tune's own
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning where a trial asks for no GPU
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records are ours
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # errors are kept in the records
 }
 _ENGINE = {
+    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every worker makes a virtual environment of its own under uv run
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records are ours
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Ray Tune's own snapshots are of no use here
 }
 
@@ -81,84 +78,6 @@ class Outcome:
     def of(cls, state: StudyState, history: History, mirror: subprocess.Popen[bytes] | None = None) -> Outcome:
         """The outcome of a session that leaves this history behind."""
         return cls(state, any(trial.state is TrialState.COMPLETED for trial in history.trials.values()), mirror)
-
-
-def create(study: Study, root: Path) -> Path:
-    """Makes the folder of a new study and writes its ``study.yaml`` and ``environment.json``.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UsageError: The root cannot be written, or the study exists.
-    """
-    folder = root / study.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".study.yaml-{study.id}"
-        draft.write_text(study.to_yaml(), encoding="utf-8")
-        try:
-            os.link(draft, folder / "study.yaml")  # of two submits at once, one wins
-        finally:
-            draft.unlink()
-        _write(folder / "environment.json", json.dumps(collect(), indent=2) + "\n")
-    except FileExistsError as error:
-        raise UsageError(
-            f"a study's name must be new in its root, and {study.name} exists in {root}. "
-            f"Continue it with resume {study.name}, or choose another name with --set name=NEW"
-        ) from error
-    except OSError as error:
-        raise UsageError(
-            f"the root must be a folder that can be written, got {root} ({error.strerror or error}). "
-            "Choose another with --root or THERMOTUNE_ROOT"
-        ) from error
-    return folder
-
-
-def check_data(study: Study) -> None:
-    """Packs the study's data set, unless that has been done.
-
-    Raises:
-        StudyFileError: It cannot be had on this machine.
-    """
-    try:
-        prepare(study.recipe.dataset)
-    except (OSError, ValueError) as error:
-        problem = f"the data set {study.recipe.dataset} must be there, but: {error}"
-        raise StudyFileError([Mistake("recipe.dataset", problem)]) from error
-
-
-def open_study(folder: Path) -> Study:
-    """The study of a folder, with its newest amendment.
-
-    Raises:
-        ThermotuneError: The file is damaged.
-    """
-    _, path = amendments(folder)[-1]
-    try:
-        return Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ThermotuneError(f"{path} must be a study as thermotune writes it, but it is not: {error}") from error
-
-
-def extend(folder: Path, trials: int) -> Study:
-    """Amends a study with more trials for every arm; the amendment is a numbered file beside ``study.yaml``.
-
-    The caller holds no lock: a running driver would not see the amendment, so that case is refused.
-    """
-    with StudyLock(folder):
-        study = open_study(folder)
-        search = study.search.model_copy(update={"trials": study.search.trials + trials})
-        amended = study.model_copy(update={"search": search})
-        newest, _ = amendments(folder)[-1]
-        _write(folder / f"study-{newest + 1}.yaml", amended.to_yaml())
-    return amended
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
@@ -228,7 +147,14 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
                 until_the_end.enter_context(_ray(machine, slots, progress, stop, verbose=verbose))
                 from search.tune import run_trials
 
-                run_trials(conductor, folder, session=session, slots=slots, between_events=between_events)
+                run_trials(
+                    conductor,
+                    folder,
+                    session=session,
+                    slots=slots,
+                    between_events=between_events,
+                    verbose=verbose,
+                )
         except Interrupted as interruption:
             state, reason = StudyState.INTERRUPTED, str(interruption)
         except Exception as error:

@@ -172,7 +172,13 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
 
 
 def run_trials(
-    conductor: Conductor, folder: Path, *, session: str, slots: int, between_events: Callable[[], None]
+    conductor: Conductor,
+    folder: Path,
+    *,
+    session: str,
+    slots: int,
+    between_events: Callable[[], None],
+    verbose: bool,
 ) -> None:
     """Runs the study's trials on the connected Ray cluster until there is nothing more to run.
 
@@ -182,6 +188,7 @@ def run_trials(
         session: Name of the driver session.
         slots: Trials at once.
         between_events: Called about ten times a second or more; an exception from it ends the run.
+        verbose: Let Ray Tune print its tables.
 
     Raises:
         OSError: The records cannot be written.
@@ -201,7 +208,7 @@ def run_trials(
             max_failures=resources.max_failures,
             reuse_actors=True,
             raise_on_failed_trial=False,
-            verbose=0,
+            verbose=2 if verbose else 0,
         )
     except TuneError:
         if first_error.error is not None:

@@ -1,0 +1,94 @@
+"""The folder of a study: making it, reading what it is, and extending it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import yaml
+
+from results.environment import collect
+from results.facts import amendments
+from results.lock import StudyLock
+from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
+from search.study import Study
+from trainables.data import prepare
+
+
+def create(study: Study, root: Path) -> Path:
+    """Makes the folder of a new study and writes its ``study.yaml`` and ``environment.json``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The root cannot be written, or the study exists.
+    """
+    folder = root / study.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".study.yaml-{study.id}"
+        draft.write_text(study.to_yaml(), encoding="utf-8")
+        try:
+            os.link(draft, folder / "study.yaml")  # of two submits at once, one wins
+        finally:
+            draft.unlink()
+        _write(folder / "environment.json", json.dumps(collect(), indent=2) + "\n")
+    except FileExistsError as error:
+        raise UsageError(
+            f"a study's name must be new in its root, and {study.name} exists in {root}. "
+            f"Continue it with resume {study.name}, or choose another name with --set name=NEW"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"the root must be a folder that can be written, got {root} ({error.strerror or error}). "
+            "Choose another with --root or THERMOTUNE_ROOT"
+        ) from error
+    return folder
+
+
+def check_data(study: Study) -> None:
+    """Packs the study's data set, unless that has been done.
+
+    Raises:
+        StudyFileError: It cannot be had on this machine.
+    """
+    try:
+        prepare(study.recipe.dataset)
+    except (OSError, ValueError) as error:
+        problem = f"the data set {study.recipe.dataset} must be there, but: {error}"
+        raise StudyFileError([Mistake("recipe.dataset", problem)]) from error
+
+
+def open_study(folder: Path) -> Study:
+    """The study of a folder, with its newest amendment.
+
+    Raises:
+        ThermotuneError: The file is damaged.
+    """
+    _, path = amendments(folder)[-1]
+    try:
+        return Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ThermotuneError(f"{path} must be a study as thermotune writes it, but it is not: {error}") from error
+
+
+def extend(folder: Path, trials: int) -> Study:
+    """Amends a study with more trials for every arm; the amendment is a numbered file beside ``study.yaml``.
+
+    The caller holds no lock: a running driver would not see the amendment, so that case is refused.
+    """
+    with StudyLock(folder):
+        study = open_study(folder)
+        search = study.search.model_copy(update={"trials": study.search.trials + trials})
+        amended = study.model_copy(update={"search": search})
+        newest, _ = amendments(folder)[-1]
+        _write(folder / f"study-{newest + 1}.yaml", amended.to_yaml())
+    return amended
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
