@@ -243,8 +243,8 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
         from results.schema import StudyState
         from search.run import run
 
-        folder = folder_of()
         try:
+            folder = folder_of()
             outcome = run(folder, progress, farewell=farewell, verbose=verbose)
         except (ThermotuneError, ResultsError):
             raise
