@@ -74,7 +74,7 @@ def open_study(folder: Path) -> Study:
         raise ThermotuneError(f"{path} must be a study as thermotune writes it, but it is not: {error}") from error
 
 
-def extend(folder: Path, trials: int) -> Study:
+def extend(folder: Path, trials: int) -> None:
     """Amends a study with more trials for every arm; the amendment is a numbered file beside ``study.yaml``.
 
     The caller holds no lock: a running driver would not see the amendment, so that case is refused.
@@ -85,7 +85,6 @@ def extend(folder: Path, trials: int) -> Study:
         amended = study.model_copy(update={"search": search})
         newest, _ = amendments(folder)[-1]
         _write(folder / f"study-{newest + 1}.yaml", amended.to_yaml())
-    return amended
 
 
 def _write(path: Path, text: str) -> None:

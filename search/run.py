@@ -201,13 +201,11 @@ def _ray(machine: Machine, slots: int, progress: Progress, stop: Stop, *, verbos
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _start_ray(machine, verbose=verbose)
     except SystemExit:  # Ray's own answer to a SIGTERM while it starts
         stop.request(signal.SIGTERM)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)  # Ray puts one of its own in place
+    stop.listen()  # Ray puts a handler of its own in place
     import ray
 
     try:

@@ -18,6 +18,9 @@ STUCK_AFTER_S = 10.0
 """The process ends by itself if it does not come to a stop within so many seconds, because Ray hangs."""
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class Interrupted(BaseException):
     """A signal asked the driver to stop; the study can be resumed."""
 
@@ -39,9 +42,11 @@ class Stop:
         self._number: int | None = None
         self._since = 0.0
         self._watchdog: threading.Timer | None = None
+        self._stopped = False
 
     def __enter__(self) -> Stop:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.listen()
         return self
 
     def __exit__(
@@ -51,13 +56,19 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def listen(self) -> None:
+        """Takes the signals, at first or back from somebody who put handlers of their own in place."""
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+
     def check(self) -> None:
         """Raises Interrupted once there was a signal."""
         if self._number is not None:
             raise Interrupted(self._number)
 
     def done(self) -> None:
-        """The main thread came to a stop by itself."""
+        """The main thread came to a stop by itself, and records its own last words."""
+        self._stopped = True
         if self._watchdog is not None:
             self._watchdog.cancel()
 
@@ -65,6 +76,8 @@ class Stop:
         """Asks for an orderly stop, as a signal does."""
         if self._number is None:
             self._number, self._since = number, time.monotonic()
+            if self._stopped:
+                return
             self._watchdog = threading.Timer(STUCK_AFTER_S, self._end)
             self._watchdog.daemon = True
             self._watchdog.start()

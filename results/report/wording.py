@@ -8,7 +8,7 @@ from results import formats
 from results.facts import StudyFacts
 from results.report.model import Best, Candidate, Progress, Verdict
 from results.schema import StudyState
-from results.statistics import Comparison, Outcome
+from results.statistics import Comparison, Outcome, PairedDifference
 
 
 def verdict(
@@ -115,7 +115,7 @@ def _ahead(facts: StudyFacts, group: str, challenger: Candidate, reference: Cand
     what, name = _what(facts, challenger), f"the reference {reference.arm}"
     if comparison.difference is None:
         return f"No winner is named: {comparison.reason}."
-    gap = f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, comparison.difference)}"
+    gap = _gap(facts, comparison.difference)
     match comparison.outcome:
         case Outcome.BETTER:
             return f"{what} is better than {name}: {gap}."
@@ -133,7 +133,7 @@ def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Can
     begin = f"Best configuration: {_what(facts, reference)}. The best of {group}, {_what(facts, challenger)}, is "
     if comparison.difference is None:
         return f"{begin}not better: {_why_behind(facts, challenger, reference)}, and on test {comparison.reason}."
-    gap = f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, comparison.difference)}"
+    gap = _gap(facts, comparison.difference)
     match comparison.outcome:
         case Outcome.WORSE:
             return f"{begin}worse: {gap}."
@@ -141,6 +141,10 @@ def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Can
             return f"{begin}not shown to differ: {gap}."
         case Outcome.BETTER | Outcome.NOT_COMPARED:
             return f"{begin}not better: {_why_behind(facts, challenger, reference)}, though it is ahead on test, {gap}."
+
+
+def _gap(facts: StudyFacts, difference: PairedDifference) -> str:
+    return f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, difference)}"
 
 
 def _leads(facts: StudyFacts, one: Candidate, other: Candidate) -> bool:
