@@ -51,8 +51,12 @@ class StudyState(StrEnum):
 
 
 class Stage(StrEnum):
-    """Why a trial is run: to look for good settings, or to measure chosen ones on fresh seeds."""
+    """Why a trial is run: to have a teacher, to look for good settings, or to measure chosen ones on fresh seeds.
 
+    A trial of the stage teach carries the teacher's name in the column ``arm``.
+    """
+
+    TEACH = "teach"
     EXPLORE = "explore"
     CONFIRM = "confirm"
 
@@ -74,6 +78,35 @@ METRICS: Mapping[str, str] = {
     "test/loss": "as val/loss, on the test split; written only by the stage confirm, in the last epoch",
     "test/accuracy": "as val/accuracy, on the test split; written only by the stage confirm, in the last epoch",
     "optimizer/lr": "learning rate at the epoch's last step",
+    "train/distilled_steps": "share of steps in which both gradients agreed (loss.agreement); 0..1",
+    "val/ece": "expected calibration error of the predicted probabilities, 15 bins; last epoch; 0..1",
+    "val/refit_temperature": "temperature that lowers val/loss most, fitted after training; last epoch",
+    "val/loss_refit": "val/loss at that temperature (fitted on the same split); last epoch; nats",
+    "val/ece_refit": "val/ece at that temperature; last epoch; 0..1",
+    "test/ece": "as val/ece, on the test split; stage confirm, last epoch",
+    "test/loss_refit": "test/loss at the temperature fitted on the validation split; stage confirm, last epoch; nats",
+    "test/ece_refit": "test/ece at that temperature; stage confirm, last epoch; 0..1",
+    "val/logit_norm": "mean over samples of the norm of the logits (before any temperature); last epoch",
+    "val/logit_mean": "mean over samples of the size of a sample's mean logit; last epoch",
+    "val/logit_max": "mean over samples of the size of the largest logit; last epoch",
+    "val/logit_variance": "mean over samples of the variance of a sample's logits; last epoch",
+    "val/stationary_threshold": "mean probability that tampering leaves as it is; last epoch; 0..1",
+    "teacher/target_logit": "teacher's logit of the true class, mean over the training split; first epoch",
+    "teacher/wrong_logit_std": "standard deviation of its wrong logits (ddof 0), likewise",
+    "teacher/target_probability": "its probability of the true class at tau1 and tau2, likewise",
+    "teacher/derived_average": "DA: mean of its probabilities of wrong classes at tau1 and tau2, likewise",
+    "teacher/derived_variance": "DV: variance of these (ddof 0), likewise",
+    "teacher/derived_std": "standard deviation of these (ddof 0), likewise",
+    "teacher/inherent_variance": "IV: variance (ddof 0) of softmax(wrong logits / tau2), likewise",
+    "teacher/flip_rate": "share of samples whose most probable class tau1 and tau2 change, likewise; 0..1",
+    "probe/logit_norm_start": "||Z0||: norm of a sample's beta * logits before the first step, rms over the probe",
+    "probe/logit_norm": "the same after the epoch",
+    "probe/raw_logit_norm": "the same of the logits without beta",
+    "theory/eta_tilde": "lr * beta^2, with the peak learning rate",
+    "theory/tau_z": "predicted: learning time in which the logits change by their norm; sum of lr",
+    "theory/tau_z_measured": "learning time in which they did; null until then; sum of lr",
+    "theory/tau_nl": "predicted: learning time in which the tangent kernel changes by its norm; sum of lr",
+    "theory/tau_nl_measured": "ten times that in which it changed by a tenth; null until then; sum of lr",
 }
 """Metric columns of the table ``epochs``, with meaning and unit. All float64, null where not measured."""
 

@@ -133,8 +133,6 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, st
     loss = recipe.get("loss") if isinstance(recipe, dict) else None
     named = loss.get("name") if isinstance(loss, dict) else None
     loss_name = named if isinstance(named, str) and named in DEFAULT_SPACES else "tempered"
-    if isinstance(loss, dict) and "name" not in loss:
-        full["recipe"] = {**raw["recipe"], "loss": {"name": "tempered", **loss}}
     if "space" not in full:
         full["space"] = {path: axis.spec() for path, axis in DEFAULT_SPACES[loss_name].axes.items()}
     renamed = {}
@@ -290,7 +288,7 @@ def _keys_in_file(loc: Sequence[str | int], raw: object) -> list[str]:
     keys: list[str] = []
     node: Any = raw
     for i, item in enumerate(loc):
-        tagged = isinstance(node, Mapping) and item not in node and node.get("name") == item and i + 1 < len(loc)
+        tagged = isinstance(node, Mapping) and item not in node and node.get("name", item) == item and i + 1 < len(loc)
         if tagged or item == "[key]":
             continue
         keys.append(str(item))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from trainables.data import check_dataset
+from trainables.loss_settings import DistilledLoss, Loss, Part, TemperedLoss, named
 from trainables.models import check_model
 
 
@@ -23,30 +24,7 @@ def _known_model(name: str) -> str:
     return name
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TemperedLoss(_Part):
-    """Cross-entropy of softmax(beta * logits) (arXiv 2010.07344)."""
-
-    name: Literal["tempered"] = "tempered"
-    beta: float = Field(1.0, gt=0, description="inverse temperature; the paper's range is 0.01 to 10")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread evenly over all classes")
-
-
-class TamperedLoss(_Part):
-    """Cross-entropy whose gradient uses softmax(alpha * logits) (softmax gradient tampering)."""
-
-    name: Literal["tampered"]
-    alpha: float = Field(1.0, ge=0, le=1, description="exponent of the probabilities in the gradient; 1 is plain")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread evenly over all classes")
-
-
-Loss = Annotated[TemperedLoss | TamperedLoss, Field(discriminator="name")]
-
-
-class Optimizer(_Part):
+class Sgd(Part):
     """Stochastic gradient descent; weight decay is left off biases and norms."""
 
     name: Literal["sgd"] = "sgd"
@@ -54,9 +32,34 @@ class Optimizer(_Part):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum")
     nesterov: bool = Field(True, description="Nesterov momentum")
     weight_decay: float = Field(5e-4, ge=0, description="coupled L2 coefficient")
+    clip_norm: float | None = Field(None, gt=0, description="gradients are shortened to this norm; null: never")
 
 
-class Schedule(_Part):
+class AdamW(Part):
+    """Adam with decoupled weight decay, which is left off biases and norms."""
+
+    name: Literal["adamw"]
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of the gradients")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the mean of their squares")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the squares; to be scaled with the gradients")
+    weight_decay: float = Field(1e-2, ge=0, description="share of the parameters taken off, times lr")
+    clip_norm: float | None = Field(None, gt=0, description="gradients are shortened to this norm; null: never")
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name"), named("sgd")]
+
+
+class Diagnostics(Part):
+    """What is measured beside the ordinary metrics."""
+
+    theory: bool = Field(False, description="measure the timescales of early learning (tau_z, tau_nl); takes time")
+    probe_samples: int = Field(
+        16, ge=1, le=512, description="training samples on which logit norms and timescales are measured"
+    )
+
+
+class Schedule(Part):
     """Learning rate over the run: linear warm-up, cosine, constant cool-down."""
 
     name: Literal["cosine"] = "cosine"
@@ -65,7 +68,7 @@ class Schedule(_Part):
     floor: float = Field(1e-3, ge=0, le=1, description="lowest learning rate as a share of lr")
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """One training run.
 
     Raises:
@@ -75,10 +78,16 @@ class Recipe(_Part):
     dataset: Annotated[str, AfterValidator(_known_dataset)] = Field("digits", description="name of a data set")
     model: Annotated[str, AfterValidator(_known_model)] = Field("mlp-128-128", description="name of a network")
     loss: Loss = Field(default_factory=TemperedLoss)
-    optimizer: Optimizer = Field(default_factory=Optimizer)
+    optimizer: Optimizer = Field(default_factory=Sgd)
     schedule: Schedule = Field(default_factory=Schedule)
     batch_size: int = Field(128, ge=1, description="samples a step")
     epochs: int = Field(27, ge=1, description="length of the whole run; the schedule ends there")
+
+    base: str | None = Field(
+        None, description="a name under teachers: this trained network stays as it is, and its logits are added"
+    )
+    members: int = Field(1, ge=1, le=64, description="networks trained alike whose mean probabilities count")
+    diagnostics: Diagnostics = Field(default_factory=Diagnostics)
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Recipe:
@@ -88,4 +97,32 @@ class Recipe(_Part):
                 f"warm-up and cool-down must fit into the run, got {used:g} of {self.epochs} epochs; "
                 "lower schedule.warmup_epochs or schedule.cooldown_epochs"
             )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The trained networks that a run of this recipe needs: its teacher, and its base."""
+        teacher = self.loss.teacher if isinstance(self.loss, DistilledLoss) else None
+        return tuple(dict.fromkeys(name for name in (teacher, self.base) if name is not None))
+
+
+class Teacher(Part):
+    """A network trained before others that learn from it, or add to it."""
+
+    recipe: Recipe
+    seed: int = Field(0, ge=0, description="seed of its initial parameters and of the order of its data")
+    epoch: int | None = Field(
+        None,
+        ge=1,
+        description="take the network after this epoch of its schedule (early-stopped teacher); null: the last",
+    )
+
+    @model_validator(mode="after")
+    def _one_network_within_its_run(self) -> Teacher:
+        if self.recipe.members > 1:
+            raise ValueError(
+                f"a teacher must be one network, got {self.recipe.members} members; set recipe.members to 1"
+            )
+        if self.epoch is not None and self.epoch > self.recipe.epochs:
+            raise ValueError(f"epoch must lie within the teacher's {self.recipe.epochs} epochs, got {self.epoch}")
         return self

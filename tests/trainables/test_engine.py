@@ -13,7 +13,7 @@ from trainables.engine.loop import LoopExecutor
 from trainables.engine.state import LaneState, Layout
 from trainables.losses import tampered_cross_entropy, tempered_cross_entropy
 from trainables.models import build
-from trainables.recipe import Optimizer
+from trainables.recipe import Sgd
 
 CPU = torch.device("cpu")
 Batches = list[tuple[Tensor, Tensor]]
@@ -38,7 +38,7 @@ def trained(
     modules: list[nn.Module],
     data: list[Batches],
     loss: Callable[[Tensor, Tensor], Tensor],
-    optimizer: Optimizer,
+    optimizer: Sgd,
 ) -> LaneState:
     state = LaneState(modules, CPU)
     executor = LoopExecutor(modules, state, loss, optimizer)
@@ -85,7 +85,7 @@ def test_a_state_of_another_network_is_refused_and_changes_nothing() -> None:
 @pytest.mark.parametrize("lanes", [1, 2, 5])
 def test_lanes_are_bit_equal_to_solo_runs(lanes: int, norm: bool) -> None:
     loss = lambda z, t: tempered_cross_entropy(z, t, beta=0.5)  # noqa: E731
-    optimizer = Optimizer(lr=0.1)
+    optimizer = Sgd(lr=0.1)
     data = [batches(lane, 10) for lane in range(lanes)]
     together = trained([network(lane, norm=norm) for lane in range(lanes)], data, loss, optimizer)
     for lane in range(lanes):
@@ -108,7 +108,7 @@ def test_fifty_steps_give_the_numbers_of_torch_sgd(momentum: float, nesterov: bo
         reference.zero_grad()
         F.cross_entropy(plain(x), y).backward()
         reference.step()
-    optimizer = Optimizer(lr=0.05, momentum=momentum, nesterov=nesterov, weight_decay=0.01)
+    optimizer = Sgd(lr=0.05, momentum=momentum, nesterov=nesterov, weight_decay=0.01)
     state = trained([network(4, torch.float64)], [data], F.cross_entropy, optimizer)
     for name, tensor in plain.state_dict().items():
         torch.testing.assert_close(state.lane(0)[name], tensor, rtol=0, atol=1e-12)
@@ -123,13 +123,13 @@ def test_tampering_walks_the_path_of_tempering_with_rescaled_lr_and_decay(alpha:
         [network(4, torch.float64)],
         data,
         lambda z, t: tampered_cross_entropy(z, t, alpha=alpha, label_smoothing=eps),
-        Optimizer(lr=lr, weight_decay=decay),
+        Sgd(lr=lr, weight_decay=decay),
     )
     tempered = trained(
         [network(4, torch.float64)],
         data,
         lambda z, t: tempered_cross_entropy(z, t, beta=alpha, label_smoothing=eps),
-        Optimizer(lr=lr / alpha, weight_decay=decay * alpha),
+        Sgd(lr=lr / alpha, weight_decay=decay * alpha),
     )
     start = LaneState([network(4, torch.float64)], CPU)
     assert (tampered.params - start.params).abs().max() > 0.01
@@ -137,7 +137,7 @@ def test_tampering_walks_the_path_of_tempering_with_rescaled_lr_and_decay(alpha:
 
 
 def test_the_gaps_of_a_row_stay_zero() -> None:
-    state = trained([network(0)], [batches(0, 5)], F.cross_entropy, Optimizer())
+    state = trained([network(0)], [batches(0, 5)], F.cross_entropy, Sgd())
     used = torch.zeros(state.layout.size, dtype=torch.bool)
     for slot in state.layout.slots:
         used[slot.offset : slot.offset + slot.size] = True
@@ -148,7 +148,7 @@ def test_the_gaps_of_a_row_stay_zero() -> None:
 def test_prediction_uses_evaluation_mode_and_leaves_training_mode_on() -> None:
     module = network(0)
     state = LaneState([module], CPU)
-    executor = LoopExecutor([module], state, F.cross_entropy, Optimizer())
+    executor = LoopExecutor([module], state, F.cross_entropy, Sgd())
     before = state.state_dict()["buffers"]
     x = batches(0, 1)[0][0]
     (logits,) = executor.predict(x)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainables.engine.optimizer import sgd_step
 from trainables.engine.state import LaneState
-from trainables.recipe import Optimizer
+from trainables.recipe import Sgd
 
 
 class LoopExecutor:
@@ -20,7 +20,7 @@ class LoopExecutor:
         modules: Sequence[nn.Module],
         state: LaneState,
         loss: Callable[[Tensor, Tensor], Tensor],
-        optimizer: Optimizer,
+        optimizer: Sgd,
     ) -> None:
         """Binds the networks to the state: their parameters, gradients and buffers become views of its rows.
 

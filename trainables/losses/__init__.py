@@ -7,10 +7,10 @@ from functools import partial
 
 from torch import Tensor
 
+from trainables.loss_settings import Loss, TemperedLoss
 from trainables.losses.smoothing import in_reporting_precision
 from trainables.losses.tampered import tampered_cross_entropy
 from trainables.losses.tempered import tempered_cross_entropy
-from trainables.recipe import Loss, TemperedLoss
 
 __all__ = ["loss_function", "predicted_log_probabilities", "tampered_cross_entropy", "tempered_cross_entropy"]
 
