@@ -16,7 +16,32 @@ from results.schema import METRICS
 
 _AMENDMENT = re.compile(r"study(?:-([2-9]|[1-9][0-9]+))?\.yaml")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_AXIS = {"loss.beta": "inverse temperature beta", "loss.alpha": "tampering exponent alpha"}
+_AXIS = {
+    "loss.beta": "inverse temperature beta",
+    "loss.alpha": "tampering exponent alpha",
+    "loss.tau1": "teacher's temperature tau1 of the true class",
+    "loss.gap": "temperature gap tau1 - tau2",
+    "loss.weight": "distillation weight lambda",
+    "loss.logit_norm": "logit norm at the start ||Z0||",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherFacts:
+    """A network that is trained before those that need it."""
+
+    name: str
+    """Its name under ``teachers``, and in the column ``arm`` of its trial."""
+    model: str | None
+    """Its network."""
+    epochs: int
+    """Epochs that it is trained: its schedule, or up to the epoch at which it is taken."""
+    schedule_epochs: int
+    """Epochs of its whole schedule."""
+    learns_from: str | None
+    """Its own teacher."""
+    adds_to: str | None
+    """The trained network to whose logits it adds its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +59,19 @@ class StudyFacts:
     epochs: int
     """Length of a full trial."""
     space: Mapping[str, str]
-    """What is searched: dotted recipe path to its range, in words."""
+    """What is searched in one arm or another: dotted recipe path to its range, in words."""
+    derived: Mapping[str, str]
+    """What follows from searched values: dotted recipe path to its rule, in words; nothing is searched there."""
+    temperature: str | None
+    """The path that the report is about: the first under ``loss.`` that varies in an arm, else the first that does."""
     arms: Mapping[str, Mapping[str, object]]
     """Arms by name, each with the recipe values that it fixes."""
+    varying: Mapping[str, tuple[str, ...]]
+    """Arms by name, each with the paths of ``space`` that are searched in it."""
+    teachers: Mapping[str, TeacherFacts]
+    """Teachers by name, in the order of the study file."""
+    needed: tuple[str, ...]
+    """Those of them that an arm needs, directly or to train another teacher."""
     reference: str | None
     """The arm that others are compared with."""
     metric: str
@@ -65,19 +100,22 @@ class StudyFacts:
     """One in this many trials passes a rung."""
 
     @property
-    def temperature(self) -> str | None:
-        """The searched path that the report is about: the first under ``loss.``, else the first of all."""
-        return next((path for path in self.space if path.startswith("loss.")), next(iter(self.space), None))
-
-    @property
     def temperature_is_log(self) -> bool:
         """Whether the temperature dimension is searched on a log scale."""
-        return self.space.get(self.temperature or "", "").startswith("log")
+        return self.is_log(self.temperature or "")
 
     @property
     def axis_label(self) -> str:
         """The temperature dimension in words."""
-        return _AXIS.get(self.temperature or "", self.temperature or "trial")
+        return self.label_of(self.temperature) if self.temperature else "trial"
+
+    def is_log(self, path: str) -> bool:
+        """Whether a path is searched on a log scale."""
+        return self.space.get(path, "").startswith("log")
+
+    def label_of(self, path: str) -> str:
+        """A searched path in words."""
+        return _AXIS.get(path, path)
 
     @property
     def test_metric(self) -> str:
@@ -92,7 +130,7 @@ class StudyFacts:
 
     def varies(self, arm: str) -> bool:
         """Whether an arm leaves anything to search; if not, its one trial is as well tuned as it can be."""
-        return any(path not in self.arms[arm] for path in self.space)
+        return bool(self.varying[arm])
 
     def planned(self, arm: str) -> int:
         """Trials to explore in an arm: ``trials``, or one where nothing varies."""
@@ -227,14 +265,25 @@ def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> Stud
     mode = str(search["mode"])
     if mode not in ("max", "min"):
         raise ValueError(f"search.mode must be max or min, got {mode!r}")
+    axes = {str(path): spec for path, spec in (document["space"] or {}).items()}
+    derived = {path: _rule(spec) for path, spec in axes.items() if isinstance(spec, Mapping) and "fixed" in spec}
+    space = {path: _range(spec) for path, spec in axes.items() if path not in derived}
+    arms = {str(name): arm or {} for name, arm in document["arms"].items()}
+    varying = {name: _varying(arm, space) for name, arm in arms.items()}
+    teachers = {str(name): _teacher(str(name), spec) for name, spec in (document.get("teachers") or {}).items()}
     return StudyFacts(
         study_dir=study_dir,
         id=str(document["id"]),
         name=str(document["name"]),
         amendment=amendment,
         epochs=int(document["recipe"]["epochs"]),
-        space={str(path): _range(spec) for path, spec in (document["space"] or {}).items()},
-        arms={str(name): dict((arm or {}).get("set") or {}) for name, arm in document["arms"].items()},
+        space=space,
+        derived=derived,
+        temperature=_temperature(axes, space, varying),
+        arms={name: dict(arm.get("set") or {}) for name, arm in arms.items()},
+        varying=varying,
+        teachers=teachers,
+        needed=_needed(document["recipe"], axes, arms, teachers),
         reference=document.get("reference"),
         metric=str(search["metric"]),
         mode=mode,
@@ -249,6 +298,76 @@ def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> Stud
         grace_epochs=int(stopping.get("grace_epochs") or 1),
         reduction_factor=float(stopping.get("reduction_factor") or 1),
     )
+
+
+def _varying(arm: Mapping[str, Any], space: Mapping[str, str]) -> tuple[str, ...]:
+    """The searched paths of an arm; studies of before ``varies`` was written search all that the arm does not fix."""
+    listed = arm.get("varies")
+    fixed = arm.get("set") or {}
+    return tuple(path for path in space if (path not in fixed if listed is None else path in listed))
+
+
+def _temperature(
+    axes: Mapping[str, Any], space: Mapping[str, str], varying: Mapping[str, tuple[str, ...]]
+) -> str | None:
+    """The path that the report is about; words make no axis, so numbers come before them."""
+    somewhere = [path for path in space if any(path in paths for paths in varying.values())] or list(space)
+    paths = [path for path in somewhere if _is_numeric(axes[path])] or somewhere
+    return next((path for path in paths if path.startswith("loss.")), next(iter(paths), None))
+
+
+def _is_numeric(spec: object) -> bool:
+    values = (spec.get("choice") or spec.get("grid") or ()) if isinstance(spec, Mapping) else ()
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _teacher(name: str, spec: Mapping[str, Any]) -> TeacherFacts:
+    recipe = spec["recipe"]
+    epochs = int(recipe["epochs"])
+    return TeacherFacts(
+        name=name,
+        model=recipe.get("model"),
+        epochs=int(spec.get("epoch") or epochs),
+        schedule_epochs=epochs,
+        learns_from=(recipe.get("loss") or {}).get("teacher"),
+        adds_to=recipe.get("base"),
+    )
+
+
+def _needed(
+    recipe: Mapping[str, Any],
+    axes: Mapping[str, Any],
+    arms: Mapping[str, Mapping[str, Any]],
+    teachers: Mapping[str, TeacherFacts],
+) -> tuple[str, ...]:
+    """Names of the teachers that some arm can ask for, and of those that these were taught by."""
+    loss = recipe.get("loss") or {}
+    wanted: list[object] = []
+    for arm in arms.values():
+        fixed = arm.get("set") or {}
+        if "distilled" in _possible("loss.name", loss.get("name"), fixed, axes):
+            wanted += _possible("loss.teacher", loss.get("teacher"), fixed, axes)
+        wanted += _possible("base", recipe.get("base"), fixed, axes)
+    found: set[str] = set()
+    while wanted:
+        teacher = teachers.get(str(wanted.pop()))
+        if teacher is not None and teacher.name not in found:
+            found.add(teacher.name)
+            wanted += [teacher.learns_from, teacher.adds_to]
+    return tuple(name for name in teachers if name in found)
+
+
+def _possible(path: str, default: object, fixed: Mapping[str, Any], axes: Mapping[str, Any]) -> list[object]:
+    """The values that a path of the recipe can have in an arm that fixes some."""
+    if path in fixed:
+        return [fixed[path]]
+    spec = axes.get(path)
+    return list(spec.get("choice") or spec.get("grid") or [default]) if isinstance(spec, Mapping) else [default]
+
+
+def _rule(spec: Mapping[str, Any]) -> str:
+    """A derived value in one line: ``0.0005 times loss.beta ** 1``."""
+    return f"{spec['fixed']} times {spec['times']}" if spec.get("times") else str(spec["fixed"])
 
 
 def _range(spec: object) -> str:

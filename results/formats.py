@@ -68,6 +68,14 @@ def difference(name: str, paired: PairedDifference) -> str:
     return f"{mean}, 95 % interval {_bare(name, paired.low, '+')} to {_bare(name, paired.high, '+')}"
 
 
+def difference_only(name: str, paired: PairedDifference) -> str:
+    """A difference without its unit, for a column that says it: ``+0.52 [+0.31, +0.73]``."""
+    mean = _bare(name, paired.mean, "+")
+    if paired.low is None or paired.high is None:
+        return mean
+    return f"{mean} [{_bare(name, paired.low, '+')}, {_bare(name, paired.high, '+')}]"
+
+
 def p_value(p: float | None) -> str:
     """A p value: ``p = 0.012``, ``p < 0.001``; ``no p value`` without one."""
     if p is None:
@@ -85,6 +93,11 @@ def setting(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return NONE if value is None else str(value)
     return f"{value:.3g}"
+
+
+def percent(value: float | None) -> str:
+    """A share of 0..1 in percent: ``2.31 %``; ``-`` without one."""
+    return NONE if value is None else f"{100 * value:.2f} %"
 
 
 def settings(values: Mapping[str, object]) -> str:

@@ -194,7 +194,8 @@ class Mirror:
                 "confirm_top": str(facts.confirm_top),
                 "arms": ", ".join(facts.arms),
                 "reference": facts.reference or "none",
-                **{f"space/{path}": spec for path, spec in facts.space.items()},
+                **({"teachers": ", ".join(facts.needed)} if facts.needed else {}),
+                **{f"space/{path}": spec for path, spec in {**facts.space, **facts.derived}.items()},
             }
             self._send(run, [], params, {_SENT: "params"}, done)
         return run

@@ -8,6 +8,7 @@ zone, because DuckDB wants an extra package for zones.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,9 +94,9 @@ class Trial:
     trial: str
     """``t0001``, ..."""
     arm: str
-    """Its arm."""
+    """Its arm; of a teacher, its name."""
     stage: Stage
-    """Explored, or confirmed on a fresh seed."""
+    """A teacher, explored, or confirmed on a fresh seed."""
     number: int
     """0-based order within arm and stage."""
     state: TrialState
@@ -282,6 +283,26 @@ class StudyView:
             trials.append(Trial(**values))
         return tuple(trials)
 
+    def length_of(self, trial: Trial) -> int:
+        """Epochs of a trial that is trained to the end; a teacher has a length of its own."""
+        teacher = self.facts.teachers.get(trial.arm) if trial.stage is Stage.TEACH else None
+        return teacher.epochs if teacher else int(trial.recipe.get("epochs") or self.facts.epochs)
+
+    def measured(self, trial: str, metric: str, *, last: bool = False) -> float | None:
+        """A metric that is written in some epochs only: its first finite value, or its last.
+
+        Args:
+            trial: Name of the trial.
+            metric: Name of the metric.
+            last: Whether the latest value is asked for.
+
+        Returns:
+            The mean over lanes; None where it was never measured.
+        """
+        values = [mean.metrics.get(metric) for mean in self.epoch_means.get(trial, ())]
+        finite = [value for value in values if value is not None and math.isfinite(value)]
+        return finite[-1 if last else 0] if finite else None
+
     @cached_property
     def epoch_means(self) -> Mapping[str, tuple[EpochMean, ...]]:
         """Visible epochs of every trial that has some, in order."""
@@ -330,9 +351,9 @@ class StudyView:
         )
 
     def _setting_columns(self) -> str:
-        """SQL of one column for each searched path: a number where all values are numbers, else text."""
+        """SQL of one column for each searched or derived path: a number where all values are numbers, else text."""
         columns = []
-        for path in self.facts.space:
+        for path in (*self.facts.space, *self.facts.derived):
             if not re.fullmatch(r"[\w.-]+", path):
                 continue  # only a damaged study file has such a path
             text = (

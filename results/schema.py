@@ -134,8 +134,8 @@ class TrialRow(Row):
     table: ClassVar[str] = "trials"
 
     trial: str = _column(pa.string(), "t0001, t0002, ...: order of proposal over all arms and stages")
-    arm: str = _column(pa.string(), "arm of the study")
-    stage: str = _column(pa.string(), "explore or confirm")
+    arm: str = _column(pa.string(), "arm of the study; stage teach: the teacher's name")
+    stage: str = _column(pa.string(), "teach, explore or confirm")
     number: int = _column(pa.int32(), "0-based order of proposal within arm and stage")
     state: str = _column(pa.string(), "a TrialState")
     attempt: int = _column(pa.int32(), "starts so far; 0 while PENDING")
@@ -157,8 +157,8 @@ class EpochRow(Row):
     table: ClassVar[str] = "epochs"
 
     trial: str = _column(pa.string(), "trial")
-    arm: str = _column(pa.string(), "arm of the study")
-    stage: str = _column(pa.string(), "explore or confirm")
+    arm: str = _column(pa.string(), "arm of the study; stage teach: the teacher's name")
+    stage: str = _column(pa.string(), "teach, explore or confirm")
     lane: int = _column(pa.int32(), "0-based lane of the trial")
     seed: int = _column(pa.int64(), "seed of the lane")
     epoch: int = _column(pa.int32(), "1-based epoch")

@@ -15,13 +15,13 @@ def checkpoint_folder(folder: Path, trial: Trial) -> Path:
 
 
 def drop_checkpoints(folder: Path, trial: Trial) -> None:
-    """Removes the checkpoints of an explored trial that has ended; those of confirmed models stay."""
-    if trial.stage is Stage.EXPLORE and trial.state.is_final:
+    """Removes the checkpoints of an explored trial that has ended, and of a teacher; those of confirmed models stay."""
+    if trial.stage is not Stage.CONFIRM and trial.state.is_final:
         shutil.rmtree(checkpoint_folder(folder, trial), ignore_errors=True)
 
 
 def sweep(folder: Path, history: History) -> None:
     """Removes what a driver did not come to, because it was killed."""
-    for trial in history.of():
+    for trial in (*history.of(stage=Stage.TEACH), *history.of()):
         if checkpoint_folder(folder, trial).exists():
             drop_checkpoints(folder, trial)

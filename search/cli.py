@@ -9,17 +9,32 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict
 
 import typer
 
+from search import teachers_cli
 from search.errors import ThermotuneError, UsageError
+from search.options import (
+    ROOT,
+    ROOT_VARIABLE,
+    FileArgument,
+    FormatOption,
+    RootOption,
+    SetOption,
+    StudyArgument,
+    TextFormatOption,
+    VerboseOption,
+)
 from search.stop import EXIT_RESUMABLE
+
+if TYPE_CHECKING:
+    from search.study_file import LoadedStudy
 
 EXIT_NOTHING_SUCCEEDED = 3
 WAIT_FOR_MIRROR_S = 30.0
-ROOT_VARIABLE = "THERMOTUNE_ROOT"
-DEFAULT_ROOT = "thermotune-runs"
+ROOT_OF_ENVIRONMENT = os.environ.get(ROOT_VARIABLE)
+"""What the user's shell says, which need not be repeated in the commands that we print."""
 
 app = typer.Typer(
     name="thermotune",
@@ -32,22 +47,7 @@ app = typer.Typer(
 )
 
 
-RootOption = Annotated[
-    Path,
-    typer.Option("--root", envvar=ROOT_VARIABLE, help="Folder of all studies.", show_default=DEFAULT_ROOT),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a value of the study file; may be repeated."),
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray and Optuna say what they say.")]
-FormatName = Literal["table", "json", "markdown", "html"]
-TextFormatName = Literal["table", "json", "markdown"]
-TextFormatOption = Annotated[TextFormatName, typer.Option("--format", "-f", help="How to write it.")]
-FormatOption = Annotated[FormatName, typer.Option("--format", "-f", help="How to write it.")]
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the root.")]
-FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A study file, or the name of a packaged study.")]
-ROOT = Path(DEFAULT_ROOT)
+app.add_typer(teachers_cli.app, name="teachers")
 
 
 def _version(asked: bool) -> None:
@@ -63,8 +63,11 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    root: Annotated[Path | None, typer.Option("--root", help="As --root of the command.", show_default=False)] = None,
 ) -> None:
     """Finds the softmax temperature at which a classifier learns best, and proves it."""
+    if root is not None:
+        os.environ[ROOT_VARIABLE] = str(root)  # where the command's own option looks
 
 
 @app.command()
@@ -73,7 +76,15 @@ def studies() -> None:
     from search.study_file import packaged
 
     for name, purpose in packaged().items():
-        typer.echo(f"{name:16} {purpose}")
+        typer.echo(f"{name:20} {purpose}")
+
+
+@app.command(epilog="Example: thermotune losses")
+def losses() -> None:
+    """List the losses with their parameters, ranges, defaults and sources."""
+    from search.losses import describe
+
+    typer.echo(describe(width=_look()["width"]), nl=False)
 
 
 @app.command(epilog="Example: thermotune validate my-study.yaml --show")
@@ -87,12 +98,15 @@ def validate(
     from search.study_file import load
 
     loaded = load(file, overrides or [])
+    _say_remarks(loaded)
     if show:
         for key, value in flatten(loaded.study.model_dump(mode="json", by_alias=True)).items():
             typer.echo(f"{key:34} {value!s:30} {loaded.origins[key]}")
     else:
         arms = ", ".join(loaded.study.arms)
-        say(f"{loaded.study.name} is valid: {loaded.study.search.trials} trials for each of the arms {arms}.")
+        teachers = loaded.study.needed_teachers
+        first = f" after the teachers {', '.join(teachers)}" if teachers else ""
+        say(f"{loaded.study.name} is valid: {loaded.study.search.trials} trials for each of the arms {arms}{first}.")
 
 
 @app.command(
@@ -105,6 +119,7 @@ def submit(
     from search.study_file import load
 
     loaded = load(file, overrides or [])
+    _say_remarks(loaded)
 
     def make() -> Path:
         from search.folder import check_data, create
@@ -179,6 +194,16 @@ def show_report(study: StudyArgument, root: RootOption = ROOT, form: FormatOptio
     typer.echo(render(report, Format(form), **_look()), nl=False)
 
 
+@app.command("theory", epilog="Example: thermotune theory digits-theory")
+def show_theory(study: StudyArgument, root: RootOption = ROOT, form: TextFormatOption = "table") -> None:
+    """Set the predicted timescales of early learning beside the measured ones."""
+    from results.facts import find_study
+    from results.report import Format, render_theory, theory
+
+    found = theory(find_study(root, study), command=command_prefix(root))
+    typer.echo(render_theory(found, Format(form), **_look()), nl=False)
+
+
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 thermotune sync digits-beta")
 def sync(study: StudyArgument, root: RootOption = ROOT) -> None:
     """Bring MLflow up to date with a study's records."""
@@ -205,6 +230,11 @@ def train(
         typer.echo(line)
 
 
+def _say_remarks(loaded: LoadedStudy) -> None:
+    for remark in loaded.remarks:
+        say(f"note: {remark}")
+
+
 def say(text: str) -> None:
     """A line for the user, on stderr."""
     typer.echo(text, err=True)
@@ -213,7 +243,7 @@ def say(text: str) -> None:
 def command_prefix(root: Path) -> str:
     """How the user calls this command, with the root where it is not the default one."""
     called = "uv run thermotune" if "UV_RUN_RECURSION_DEPTH" in os.environ else "thermotune"
-    given = root != ROOT and os.environ.get(ROOT_VARIABLE) != str(root)
+    given = root != ROOT and str(root) != ROOT_OF_ENVIRONMENT
     return f"{called} --root {shlex.quote(str(root))}" if given else called
 
 

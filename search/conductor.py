@@ -56,6 +56,7 @@ class Conductor:
     Attributes:
         history: Everything known; read it freely, change it only through this class.
         active: Names of the trials that somebody is running.
+        trained: The teachers that are on the shelf, with their addresses; to be filled in before the first trial.
     """
 
     def __init__(
@@ -67,18 +68,30 @@ class Conductor:
         session: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """Takes a study up.
+
+        Args:
+            study: What is to be run.
+            history: What its records say.
+            writer: Where new rows go.
+            session: Name of this driver session.
+            now: The clock.
+        """
         self.study = study
         self.history = history
         self.active: set[str] = set()
         self._writer = writer
         self._session = session
         self._now = now
+        self.trained: dict[str, str] = {}
 
     # What to run
 
     def next_trial(self) -> Trial | None:
         """The next trial to run, already on record and counted as active; None if there is none at present."""
-        trial = self._left_behind() or self._explore() or self._confirm()
+        trial = self._left_behind() or self._teach()
+        if trial is None and not self._untrained():
+            trial = self._explore() or self._confirm()
         if trial is not None:
             self.active.add(trial.name)
         return trial
@@ -86,11 +99,13 @@ class Conductor:
     @property
     def finished(self) -> bool:
         """Whether nothing is running and nothing will ever be."""
-        return not self.active and self._left_behind() is None and self._next_arm() is None and not self._to_confirm()
+        return not self.active and not self.history.unfinished() and self._next_arm() is None and not self._to_confirm()
 
     @property
     def between_stages(self) -> bool:
         """Whether there is nothing to run at present, but will be when the last explored trials have ended."""
+        if self._untrained():
+            return not self._ready_to_be_taught()
         if self._next_arm() is not None or self._left_behind() is not None:
             return False
         return any(not trial.state.is_final for trial in self.history.of())
@@ -111,8 +126,56 @@ class Conductor:
             )
         ]
 
+    @property
+    def blocked(self) -> str | None:
+        """Why the study cannot go on: a teacher that it needs could not be trained in this session; None if it can."""
+        for trial in self.history.of(stage=Stage.TEACH):
+            if trial.session == self._session and trial.state in (TrialState.DIVERGED, TrialState.FAILED):
+                return f"the teacher {trial.arm} ({trial.name}) {trial.state.lower()}: {trial.reason}"
+        return None
+
     def _left_behind(self) -> Trial | None:
-        return next((trial for trial in self.history.unfinished() if trial.name not in self.active), None)
+        """A trial that nobody runs any more; before all teachers are trained, only a teacher's."""
+        waiting = (trial for trial in self.history.unfinished() if trial.name not in self.active)
+        return next((t for t in waiting if t.stage is Stage.TEACH or not self._untrained()), None)
+
+    def _untrained(self) -> list[str]:
+        return [name for name in self.study.needed_teachers if name not in self.trained]
+
+    def _ready_to_be_taught(self) -> list[str]:
+        """Teachers that nobody trains yet, though all that they learn from themselves is there."""
+        if self.blocked is not None:
+            return []
+        begun = {trial.arm for trial in self.history.of(stage=Stage.TEACH) if not trial.state.is_final}
+        return [
+            name
+            for name in self._untrained()
+            if name not in begun and all(other in self.trained for other in self.study.teachers[name].recipe.names)
+        ]
+
+    def _teach(self) -> Trial | None:
+        self._note_reused_teachers()
+        ready = self._ready_to_be_taught()
+        return self._propose_teacher(ready[0]) if ready else None
+
+    def _note_reused_teachers(self) -> None:
+        """A teacher that was on the shelf is on record as well, as a trial without epochs."""
+        known = {trial.arm for trial in self.history.of(stage=Stage.TEACH)}
+        for name in self.study.needed_teachers:
+            if name in self.trained and name not in known:
+                trial = self._propose_teacher(name)
+                self._end(trial, TrialState.COMPLETED, f"reused: trained before, as {self.trained[name]}")
+
+    def _propose_teacher(self, name: str) -> Trial:
+        teacher = self.study.teachers[name]
+        return self._propose(
+            arm=name,
+            stage=Stage.TEACH,
+            coordinates="{}",
+            params="{}",
+            recipe=teacher.recipe.model_dump_json(),
+            seeds=json.dumps([teacher.seed]),
+        )
 
     def _next_arm(self) -> str | None:
         """The arm with the fewest trials, so that none waits for another; None if all have theirs."""
@@ -291,6 +354,8 @@ class Conductor:
         self._record(self._change(trial, state, epochs=trial.last_epoch, value=value, reason=reason, error=error))
         self._writer.flush()
         self.active.discard(trial.name)
+        if trial.stage is Stage.TEACH and state is TrialState.COMPLETED:
+            self.trained.setdefault(trial.arm, trial.name)
         return Verdict.STOP
 
     def _change(self, trial: Trial, state: TrialState, *, attempt: int | None = None, **values: Any) -> TrialRow:

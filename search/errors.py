@@ -18,6 +18,10 @@ class UsageError(ThermotuneError):
     exit_code = 2
 
 
+class StudyBlocked(ThermotuneError):
+    """A study cannot go on, and resuming it alone would not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing that is wrong in a study file.

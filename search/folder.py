@@ -14,6 +14,25 @@ from results.lock import StudyLock
 from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
 from search.study import Study
 from trainables.data import prepare
+from trainables.teachers import Shelf, address_of
+
+SHELF = "teachers"
+"""Folder under the root where trained teachers are kept; no study may have this name."""
+
+
+def shelf_of(folder: Path) -> Path:
+    """Where a study's trained teachers are kept: beside it, for all studies of the root."""
+    return folder.parent / SHELF
+
+
+def trained_teachers(study: Study, folder: Path) -> dict[str, str]:
+    """Which of the teachers that a study needs are on the shelf, with their addresses."""
+    found = {}
+    for name in study.needed_teachers:
+        address = address_of(name, study.teachers, prepare(study.recipe.dataset).digest)
+        if Shelf(shelf_of(folder)).get(address) is not None:
+            found[name] = address
+    return found
 
 
 def create(study: Study, root: Path) -> Path:
@@ -26,6 +45,10 @@ def create(study: Study, root: Path) -> Path:
         UsageError: The root cannot be written, or the study exists.
     """
     folder = root / study.name
+    if study.name == SHELF:
+        raise UsageError(
+            f"a study must not be called {SHELF}, which is the folder of trained teachers; use --set name=NEW"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".study.yaml-{study.id}"

@@ -27,6 +27,8 @@ class Trial:
         coordinates: What the sampler chose.
         recipe: The whole recipe, as plain JSON values.
         source: For a confirm trial, the explored trial that it repeats.
+        session: The driver session that last changed its state.
+        reason: Why it ended, in words.
         attempt: Starts so far.
         epochs: For every visible epoch, the metrics of every lane.
         decisions: Verdicts by rung. The first verdict stands, also where a later attempt reaches the rung again.
@@ -43,6 +45,8 @@ class Trial:
     recipe: dict[str, Any]  # JSON
     seeds: list[int]
     source: str | None
+    session: str = ""
+    reason: str = ""
     state: TrialState = TrialState.PENDING
     attempt: int = 0
     epochs: dict[int, dict[int, Mapping[str, float]]] = field(default_factory=dict)
@@ -115,6 +119,8 @@ class History:
             )
         trial = self.trials[row.trial]
         trial.state = TrialState(row.state)
+        trial.session = row.session
+        trial.reason = row.reason or ""
         trial.attempt = max(trial.attempt, row.attempt)
 
     def _apply_epoch(self, row: EpochRow) -> None:

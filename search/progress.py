@@ -48,6 +48,7 @@ class Snapshot:
         done = sum(counts[state] for counts in states.values() for state in counts if state.is_final)
         candidates = sum(1 if arm == study.reference else study.confirm.top for arm in study.arms)
         total = sum(study.planned_trials(arm) for arm in study.arms) + candidates * study.seeds.confirm
+        total += len(study.needed_teachers)
         rungs = {
             arm: [
                 sum(1 for t in history.of(arm) if t.last_epoch >= rung) for rung in (*study.rungs, study.recipe.epochs)
@@ -73,6 +74,14 @@ class Snapshot:
 def _value(trial: Trial, metric: str) -> float:
     value = trial.value(metric)
     return float("nan") if value is None else value
+
+
+def _phase_of(conductor: Conductor) -> str:
+    history = conductor.history
+    if any(True for _ in history.of(stage=Stage.CONFIRM)):
+        return "confirming the best on fresh seeds"
+    teaching = any(not trial.state.is_final for trial in history.of(stage=Stage.TEACH))
+    return "training the teachers" if teaching else "exploring"
 
 
 class Progress:
@@ -122,8 +131,7 @@ class Progress:
         """To be called often; writes a line now and then where there is no terminal."""
         if self._conductor is None:
             return
-        confirming = any(True for _ in self._conductor.history.of(stage=Stage.CONFIRM))
-        self.phase("confirming the best on fresh seeds" if confirming else "exploring")
+        self.phase(_phase_of(self._conductor))
         if self._live is None and time.monotonic() - self._last_line >= LINE_EVERY_S:
             self._last_line = time.monotonic()
             self.note(Snapshot.of(self._conductor).line(self._conductor.study.search.metric))
@@ -145,12 +153,12 @@ class Progress:
         table.add_column("best", no_wrap=True)
         for (stage, arm), counts in shot.states.items():
             explore = stage == Stage.EXPLORE
-            name, value = shot.best.get(arm, ("", float("nan")))
+            name, value = shot.best.get(arm, ("", float("nan"))) if explore else ("", float("nan"))
             table.add_row(
-                arm if explore else f"{arm}, confirm",
+                arm if explore else f"{arm}, {stage}",
                 *(str(counts[state] or "") for state in _SHOWN),
                 *(str(n) if explore else "" for n in shot.rungs[arm]),
-                f"{formats.metric(study.search.metric, value)} ({name})" if explore and name else "",
+                f"{formats.metric(study.search.metric, value)} ({name})" if name else "",
             )
         return Group(Text(head + self._left(shot, elapsed), style="bold"), table)
 

@@ -9,9 +9,10 @@ from results import formats
 from results.schema import Stage
 from results.store import read_rows
 from search.errors import UsageError
-from search.folder import open_study
+from search.folder import open_study, shelf_of
 from search.history import History
 from trainables.recipe import Recipe
+from trainables.teachers import Shelf
 
 
 def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> Iterator[str]:
@@ -48,13 +49,18 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
         device="cuda" if study.resources.gpus > 0 else "cpu",
         test=trial.stage is Stage.CONFIRM,
         max_loss=study.stopping.max_loss,
+        until=study.teachers[trial.arm].epoch if trial.stage is Stage.TEACH else None,
+        teachers=study.teachers,
+        shelf=Shelf(shelf_of(folder)),
     )
     compared = equal = 0
     while not training.finished and training.divergence is None:
         reports = training.train_epoch()
         first = reports[0].metrics
-        shown = [f"{name} {formats.metric(name, first[name])}" for name in first if not name.startswith("optimizer/")]
-        yield f"epoch {training.epoch}/{training.recipe.epochs}: {', '.join(shown)}"
+        shown = [
+            f"{name} {formats.metric(name, first[name])}" for name in first if name.endswith(("/loss", "/accuracy"))
+        ]
+        yield f"epoch {training.epoch}/{training.last_epoch}: {', '.join(shown)}"
         if seed is None and training.epoch in trial.epochs:
             compared += 1
             recorded = trial.epochs[training.epoch]

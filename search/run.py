@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,17 @@ import optuna
 
 from results.environment import collect
 from results.lock import StudyLock
-from results.schema import StudyState, TrialState
+from results.schema import Stage, StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
 from search.checkpoints import sweep
 from search.conductor import Conductor
-from search.errors import StudyFileError, ThermotuneError
-from search.folder import check_data, open_study
+from search.errors import StudyBlocked, StudyFileError, ThermotuneError
+from search.folder import check_data, open_study, trained_teachers
 from search.history import History
 from search.machine import Machine
 from search.progress import Progress
 from search.stop import Interrupted, Stop
+from trainables.loss_settings import RecipeWarning
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Little goes through Ray's object store: data sets are memory-mapped files."""
@@ -66,7 +68,7 @@ class Outcome:
 
     Attributes:
         state: COMPLETED or INTERRUPTED.
-        any_completed: Whether at least one trial was trained to its end.
+        any_completed: Whether at least one trial, teachers aside, was trained to its end.
         mirror: The process that brings MLflow up to date; None if there was nothing to do.
     """
 
@@ -77,7 +79,8 @@ class Outcome:
     @classmethod
     def of(cls, state: StudyState, history: History, mirror: subprocess.Popen[bytes] | None = None) -> Outcome:
         """The outcome of a session that leaves this history behind."""
-        return cls(state, any(trial.state is TrialState.COMPLETED for trial in history.trials.values()), mirror)
+        trained = (t for t in history.trials.values() if t.stage is not Stage.TEACH)
+        return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), mirror)
 
 
 def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
@@ -95,6 +98,7 @@ def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = Fals
         OSError: The records cannot be written; what was written stays.
     """
     folder = folder.absolute()  # workers have folders of their own
+    warnings.simplefilter("ignore", RecipeWarning)  # said when the study was loaded
     lock = StudyLock(folder)
     stale = lock.acquire()
     try:
@@ -121,6 +125,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history)
     check_data(study)
+    conductor.trained = trained_teachers(study, folder)
     facts = {"slots": slots, **_session_facts()}
     conductor.session(StudyState.RUNNING, **facts)
     mirror = _start_mirror(folder)
@@ -134,6 +139,10 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
         stop.check()
         if lock.lost:
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
+        if (why := conductor.blocked) is not None:
+            raise StudyBlocked(
+                f"{study.name} cannot go on, because {why}. Change the teacher's recipe and submit it as a new study"
+            )
         writer.flush_if_due()
         progress.update()
 

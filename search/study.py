@@ -8,11 +8,12 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
 from search.asha import rungs
-from spaces import Axis, Coordinates, Scalar, SearchSpace
-from trainables.recipe import Recipe
+from spaces import Axis, Coordinates, Fixed, Scalar, SearchSpace
+from trainables.recipe import Recipe, Teacher
+from trainables.teachers import in_order
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of studies and arms: they become names of folders, and must not leave theirs."""
@@ -25,6 +26,15 @@ FIRST_CONFIRM_SEED = 1000
 
 MODES: Mapping[str, Literal["max", "min"]] = {"val/accuracy": "max", "val/loss": "min"}
 """Metrics that a search may go by, all on the validation split, and which way is better."""
+
+
+def _by_path(raw: Any) -> Any:  # Any: pydantic passes what the file holds
+    """``{loss: {name: tempered}}`` is as good as ``{loss.name: tempered}``."""
+    return flatten(raw) if isinstance(raw, dict) else raw
+
+
+NAMES_OF_TEACHERS = ("loss.teacher", "base")
+"""Paths of a recipe whose values are names of teachers."""
 
 
 class _Section(BaseModel):
@@ -82,7 +92,12 @@ class Confirm(_Section):
 class Arm(_Section):
     """A named variation of the recipe, explored with rungs of its own."""
 
-    set: dict[str, Scalar] = Field(default_factory=dict, description="recipe values that differ, and do not vary")
+    set: Annotated[dict[str, Scalar], BeforeValidator(_by_path)] = Field(
+        default_factory=dict, description="recipe values that differ, and do not vary"
+    )
+    varies: tuple[str, ...] | None = Field(
+        None, description="paths of the space searched in this arm; null: all that its recipe has and it does not set"
+    )
 
 
 class Resources(_Section):
@@ -112,6 +127,7 @@ class Study(_Section):
     confirm: Confirm = Field(default_factory=Confirm)
     arms: dict[Name, Arm] = Field(min_length=1)
     reference: str | None
+    teachers: dict[Name, Teacher] = Field(default_factory=dict, description="networks that others learn from, by name")
     resources: Resources = Field(default_factory=Resources)
 
     @model_validator(mode="after")
@@ -144,9 +160,46 @@ class Study(_Section):
         """Seeds that the search never saw, common to all candidates so that differences are paired."""
         return [self.search.seed + FIRST_CONFIRM_SEED + i for i in range(self.seeds.confirm)]
 
+    def arm_values(self, arm: str) -> dict[str, Any]:
+        """The recipe of an arm where nothing of the space is applied yet, as nested plain values."""
+        return varied(self.recipe.model_dump(), self.arms[arm].set)
+
+    @cached_property
+    def arm_spaces(self) -> Mapping[str, SearchSpace]:
+        """What varies in every arm: what it does not set, and what its recipe has at all.
+
+        Raises:
+            pydantic.ValidationError: The recipe of an arm is not possible.
+        """
+        spaces = {}
+        for name, arm in self.arms.items():
+            known = flatten(Recipe.model_validate(self.arm_values(name)).model_dump())
+            entries = {}
+            for path, axis in self.space.items():
+                follows = isinstance(axis.dimension, Fixed)
+                if (
+                    path in arm.set
+                    or path not in known
+                    or (arm.varies is not None and not follows and path not in arm.varies)
+                ):
+                    continue
+                if axis.times is None or axis.times.path in known:
+                    entries[path] = axis
+                elif not follows:
+                    entries[path] = Axis(axis.dimension)  # this arm's loss has no such value to be rescaled by
+            spaces[name] = SearchSpace(entries)
+        return spaces
+
     def arm_space(self, arm: str) -> SearchSpace:
         """What varies in an arm."""
-        return self.search_space.without(self.arms[arm].set)
+        return self.arm_spaces[arm]
+
+    def with_varies(self) -> Study:
+        """The study in which every arm names what varies in it."""
+        arms = {
+            name: arm.model_copy(update={"varies": tuple(self.arm_space(name).axes)}) for name, arm in self.arms.items()
+        }
+        return self.model_copy(update={"arms": arms})
 
     def planned_trials(self, arm: str) -> int:
         """How many trials an arm gets: ``search.trials``, or one where nothing varies."""
@@ -162,13 +215,46 @@ class Study(_Section):
             SpaceError: A factor of the space names no number.
             pydantic.ValidationError: The values are not possible.
         """
-        base = with_values(self.recipe.model_dump(), self.arms[arm].set)
+        base = self.arm_values(arm)
         params = self.arm_space(arm).resolve(coordinates, flatten(base))
         return params, Recipe.model_validate(with_values(base, params))
+
+    @cached_property
+    def needed_teachers(self) -> tuple[str, ...]:
+        """The teachers that any trial may ask for, each after those that it learns from itself.
+
+        Raises:
+            ValueError: One of them is not described, or learns from itself.
+        """
+        names: list[str] = []
+        for arm in self.arms:
+            values = flatten(self.arm_values(arm))
+            space = self.arm_space(arm)
+            for path in NAMES_OF_TEACHERS:
+                if path in space.axes:
+                    names += [str(name) for name in space.axes[path].dimension.extremes()]
+                elif values.get(path) is not None:
+                    names.append(str(values[path]))
+        return in_order(names, self.teachers)
 
     def to_yaml(self) -> str:
         """The study as a file that ``Study`` reads back unchanged."""
         return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, width=120)
+
+
+def varied(recipe: Mapping[str, Any], changes: Mapping[str, Scalar]) -> dict[str, Any]:
+    """A recipe with values changed by dotted path; a section that gets another ``name`` starts from its defaults.
+
+    Args:
+        recipe: Nested plain values.
+        changes: Values by path, for example ``{"loss.name": "tempered"}``: nothing of the other loss is left then.
+    """
+    base = dict(recipe)
+    for path, value in changes.items():
+        section, _, leaf = path.partition(".")
+        if leaf == "name" and isinstance(base.get(section), Mapping) and base[section].get("name") != value:
+            base[section] = {}
+    return with_values(base, changes)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import types
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
@@ -16,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 
 from search.errors import Mistake, StudyFileError, UsageError
 from search.machine import Machine
-from search.study import Resources, Study, flatten, with_values
-from spaces import DEFAULT_SPACES, PLAIN, Axis, SearchSpace, SpaceError
+from search.study import Resources, Study, flatten, varied, with_values
+from spaces import PLAIN, Axis, Scalar, SearchSpace, SpaceError, default_space, rescaled
+from trainables.loss_settings import RecipeWarning
 from trainables.recipe import Recipe
 
 PACKAGED = Path(__file__).parent / "studies"
@@ -39,10 +42,12 @@ class LoadedStudy:
     Attributes:
         study: The study with all defaults.
         origins: For every dotted key of the resolved study, ``flag``, ``file`` or ``default``.
+        remarks: What is possible, but hardly wanted.
     """
 
     study: Study
     origins: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 def packaged() -> dict[str, str]:
@@ -71,11 +76,19 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
     for keys, value in flags.items():
         merged = _set(merged, keys, value)
     full, renamed = _with_defaults(merged)
-    mistakes = _mistakes(full, path.name, renamed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecipeWarning)
+        mistakes = _mistakes(full, path.name, renamed)
     if mistakes:
         raise StudyFileError(mistakes)
-    study = Study.model_validate(full)
-    return LoadedStudy(study, _origins(study, raw, flags))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecipeWarning)
+        study = Study.model_validate(full)
+        for arm in study.arms:
+            for coordinates in _corners(study.arm_space(arm)):
+                study.resolve(arm, coordinates)
+    remarks = dict.fromkeys(str(warning.message) for warning in caught)
+    return LoadedStudy(study.with_varies(), _origins(study, raw, flags), tuple(remarks))
 
 
 def _find(source: str) -> Path:
@@ -132,9 +145,9 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, st
     recipe = raw.get("recipe")
     loss = recipe.get("loss") if isinstance(recipe, dict) else None
     named = loss.get("name") if isinstance(loss, dict) else None
-    loss_name = named if isinstance(named, str) and named in DEFAULT_SPACES else "tempered"
-    if "space" not in full:
-        full["space"] = {path: axis.spec() for path, axis in DEFAULT_SPACES[loss_name].axes.items()}
+    loss_name = named if isinstance(named, str) and named in PLAIN else "tempered"
+    with contextlib.suppress(SpaceError):  # reported with the other mistakes
+        full["space"] = _spelled_out(full)
     renamed = {}
     if "arms" not in full:
         baseline = full.pop("baseline") if "baseline" in full else dict(PLAIN[loss_name])
@@ -143,7 +156,29 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, st
         full.setdefault("reference", None if baseline is None else "baseline")
         renamed = {"arms.baseline.set": "baseline"}
     full.setdefault("reference", None)
+    if isinstance(full.get("teachers"), dict):
+        full["teachers"] = {name: _teacher(body, recipe) for name, body in full["teachers"].items()}
     return full, renamed
+
+
+def _spelled_out(full: Mapping[str, Any]) -> Any:  # Any: what the file holds
+    """The space with the learning-rate rule written as factors, or the default one of the loss and optimizer.
+
+    Raises:
+        SpaceError: The rule does not fit.
+    """
+    recipe = _section(Recipe, full.get("recipe", {})).model_dump()
+    if "space" not in full:
+        return default_space(recipe)
+    return rescaled(full["space"], recipe) if isinstance(full["space"], dict) else full["space"]
+
+
+def _teacher(body: object, recipe: object) -> object:
+    """A teacher as written, on top of the study's recipe; loss, base, members and diagnostics are its own."""
+    if not isinstance(body, dict) or not isinstance(body.get("recipe", {}), dict):
+        return body
+    base = {key: value for key, value in _items(recipe) if key not in ("loss", "base", "members", "diagnostics")}
+    return {**body, "recipe": varied(base, flatten(body.get("recipe", {})))}
 
 
 def _mistakes(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) -> list[Mistake]:
@@ -154,6 +189,10 @@ def _mistakes(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) ->
             where = where.replace(new, old, 1) if where.startswith(new) else where
         found.setdefault(where, Mistake(f"{file}: {where}" if where else file, problem, remedy))
 
+    try:
+        _spelled_out(full)
+    except SpaceError as error:
+        add("space.optimizer.lr", str(error))
     if "baseline" in full:
         add("baseline", "a study must have either baseline or arms, got both", "Add the baseline to the arms")
     try:
@@ -166,7 +205,8 @@ def _mistakes(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) ->
     for where, problem, remedy in _impossible_values(recipe, axes, full):
         add(where, problem, remedy)
     if not found:
-        for where, problem in _impossible_combinations(Study.model_validate(full)):
+        study = Study.model_validate(full)
+        for where, problem in (*_impossible_combinations(study), *_impossible_teachers(study)):
             add(where, problem)
     resources = _section(Resources, full.get("resources", {}))
     for mistake in Machine.local(look_for_gpus=resources.gpus > 0).mistakes(resources):
@@ -181,7 +221,8 @@ def _section(model: type[Model], raw: object) -> Model:
             return model.model_validate(raw)
         except ValidationError as error:
             faulty = {tuple(_keys_in_file(item["loc"], raw)) for item in error.errors(include_url=False)}
-            raw = {} if () in faulty or not isinstance(raw, dict) else _without(raw, faulty)
+            left = {} if () in faulty or not isinstance(raw, dict) else _without(raw, faulty)
+            raw = {} if left == raw else left  # nothing to leave out where a key is missing
 
 
 def _without(tree: Mapping[str, Any], faulty: Collection[tuple[str, ...]]) -> dict[str, Any]:
@@ -206,36 +247,68 @@ def _axis(spec: object) -> Axis | None:
 def _impossible_values(
     recipe: Recipe, axes: Mapping[str, Axis], full: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
-    """Values of the space and of the arms that the recipe cannot take."""
-    base = recipe.model_dump()
-    known = flatten(base)
-
-    def problem_of(path: str, value: Any) -> tuple[str, str] | None:
+    """Values of the space and of the arms that no recipe, or not every recipe that has them, can take."""
+    arms: list[tuple[dict[str, Any], dict[str, Any]]] = []  # values of every possible arm, and what it sets
+    for arm, body in _items(full.get("arms")):
+        changes = body.get("set") if isinstance(body, dict) else None
+        changes = flatten(changes) if isinstance(changes, dict) else {}
+        values = varied(recipe.model_dump(), changes)
+        try:
+            arms.append((Recipe.model_validate(values).model_dump(), changes))
+        except ValidationError as error:
+            for where, problem, remedy in _explain(error, values, Recipe):
+                if not (where.startswith("loss.") and _loss_is_lost(recipe, full)):
+                    yield f"arms.{arm}.set.{where}", problem, remedy
+    if not arms:
+        return
+    known = dict.fromkeys(path for values, _ in arms for path in flatten(values))
+    for path, axis in axes.items():
         if path not in known:
             close = difflib.get_close_matches(str(path), known, n=1)
             remedy = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}"
-            return f"must be a value of the recipe, got {path}", remedy
-        try:
-            Recipe.model_validate(with_values(base, {path: value}))
-        except ValidationError as error:
-            _, problem, remedy = next(_explain(error, with_values(base, {path: value}), Recipe))
-            return problem, remedy
-        return None
-
-    for path, axis in axes.items():
-        for value in (*axis.dimension.extremes(), axis.dimension.decode(MIDDLE)):
-            if (found := problem_of(path, value)) is not None:
-                yield f"space.{path}", *found
+            yield f"space.{path}", f"must be a value of the recipe, got {path}", remedy
+        if str(path).startswith("optimizer.") and axis.times is not None:
+            for arm, optimizer in _other_optimizers(recipe, full):
+                problem = f"must be the study's where {path} follows {axis.times.path}, got {optimizer}"
+                yield f"arms.{arm}.set.optimizer.name", problem, "Make it a study of its own"
         if axis.times is not None and axis.times.path not in known:
             yield f"space.{path}.times", f"must name a value of the recipe, got {axis.times.path}", ""
+        for values, changes in arms:
+            if path in flatten(values) and path not in changes and (found := _refused(path, axis, values)) is not None:
+                yield f"space.{path}", *found
+                break
     try:
         SearchSpace(axes)
     except SpaceError as error:
         yield "space", str(error), ""
+
+
+def _loss_is_lost(recipe: Recipe, full: Mapping[str, Any]) -> bool:
+    """Whether the study's loss was left out for its own mistakes, so that nothing can be said about an arm's."""
+    loss = (full.get("recipe") or {}).get("loss")
+    return isinstance(loss, dict) and loss.get("name", recipe.loss.name) != recipe.loss.name
+
+
+def _other_optimizers(recipe: Recipe, full: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Arms with another optimizer than the study's: what follows beta there is another value."""
     for arm, body in _items(full.get("arms")):
-        for path, value in _items(body.get("set") if isinstance(body, dict) else None):
-            if (found := problem_of(path, value)) is not None:
-                yield f"arms.{arm}.set.{path}", *found
+        changes = body.get("set") if isinstance(body, dict) else None
+        name = flatten(changes).get("optimizer.name") if isinstance(changes, dict) else None
+        if name is not None and name != recipe.optimizer.name:
+            yield arm, str(name)
+
+
+def _refused(path: str, axis: Axis, values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Why a recipe cannot take some value of an axis, by itself; rules that join values are checked at the corners."""
+    for value in (*axis.dimension.extremes(), axis.dimension.decode(MIDDLE)):
+        candidate = with_values(values, {path: value})
+        try:
+            Recipe.model_validate(candidate)
+        except ValidationError as error:
+            for where, problem, remedy in _explain(error, candidate, Recipe):
+                if where == path:
+                    return problem, remedy
+    return None
 
 
 def _impossible_combinations(study: Study) -> Iterator[tuple[str, str]]:
@@ -243,9 +316,7 @@ def _impossible_combinations(study: Study) -> Iterator[tuple[str, str]]:
     rng = np.random.default_rng(0)
     for arm in study.arms:
         space = study.arm_space(arm)
-        ends = [axis.dimension.extremes() for axis in space.axes.values()]
-        corners = [dict(zip(space.axes, values, strict=True)) for values in islice(product(*ends), MOST_CORNERS)]
-        for coordinates in (*corners, *(space.sample(rng) for _ in range(INNER_POINTS))):
+        for coordinates in (*_corners(space), *(space.sample(rng) for _ in range(INNER_POINTS))):
             try:
                 study.resolve(arm, coordinates)
             except (ValueError, ArithmeticError) as error:
@@ -253,6 +324,25 @@ def _impossible_combinations(study: Study) -> Iterator[tuple[str, str]]:
                 at = ", ".join(f"{path} = {value}" for path, value in coordinates.items())
                 yield "space", f"every point must give a recipe, but arm {arm} at {at} does not: {problem}"
                 break
+
+
+def _corners(space: SearchSpace) -> list[dict[str, Scalar]]:
+    ends = [axis.dimension.extremes() for axis in space.axes.values()]
+    return [dict(zip(space.axes, values, strict=True)) for values in islice(product(*ends), MOST_CORNERS)]
+
+
+def _impossible_teachers(study: Study) -> Iterator[tuple[str, str]]:
+    """Teachers that are not described, need themselves, or know other data."""
+    try:
+        needed = study.needed_teachers
+    except ValueError as error:
+        yield "teachers", str(error)
+        return
+    for name in needed:
+        dataset = study.teachers[name].recipe.dataset
+        if dataset != study.recipe.dataset:
+            rule = f"must be the study's own, {study.recipe.dataset}, got {dataset}"
+            yield f"teachers.{name}.recipe.dataset", rule
 
 
 def _explain(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
@@ -300,15 +390,21 @@ def _field(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[BaseM
     """The model that holds the last key of a location, and that key's field where it has one."""
     owner: type[BaseModel] | None = model
     field: Any = None
+    annotation: Any = model
     for item in loc:
-        if field is not None:
-            members = list(_models(field.annotation))
-            if len(members) > 1:  # a union: the location names the member by its tag
-                owner = next((m for m in members if item in get_args(m.model_fields["name"].annotation)), None)
-                field = None
-                continue
-            owner = members[0] if members else None
+        field = None
+        if get_origin(annotation) is dict:  # the key is a name that the user chose
+            annotation = get_args(annotation)[1]
+            owner = next(_models(annotation), None)
+            continue
+        members = list(_models(annotation))
+        if len(members) > 1:  # a union: the location names the member by its tag
+            owner = next((m for m in members if item in get_args(m.model_fields["name"].annotation)), None)
+            annotation = owner
+            continue
+        owner = members[0] if members else None
         field = {f.alias or name: f for name, f in owner.model_fields.items()}.get(str(item)) if owner else None
+        annotation = field.annotation if field is not None else None
     return owner, field
 
 

@@ -21,8 +21,11 @@ from ray.tune.search import Searcher
 from results.schema import Stage, Verdict
 from search.checkpoints import checkpoint_folder, drop_checkpoints
 from search.conductor import Conductor
+from search.folder import shelf_of
 from search.history import Trial
 from search.study import Study
+from trainables.recipe import Recipe
+from trainables.teachers import in_order
 from trainables.trial import PLACEHOLDER, REPORT_KEY, StudyTrial
 
 REPORT_EVERY_S = 1.0
@@ -51,8 +54,8 @@ class FirstError:
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
     """Asks the conductor for the next trial whenever a slot is free.
 
-    Before the stage confirm every slot has to wait for the last explored trial. Ray Tune would end the idle workers,
-    and starting new ones costs seconds, most of them for importing torch: a placeholder keeps a worker for a while.
+    Between two stages slots have to wait for the last trial of the first. Ray Tune would end the idle workers, and
+    starting new ones costs seconds, most of them for importing torch: a placeholder keeps a worker for a while.
     """
 
     def __init__(self, conductor: Conductor, folder: Path, slots: int, first_error: FirstError) -> None:
@@ -71,6 +74,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
         with self._first_error.kept():
             trial = self._conductor.next_trial()
             if trial is not None:
+                self._placeholders_left = self._slots
                 return trial_config(self._conductor.study, trial, self._folder)
             if self._conductor.finished:
                 return str(Searcher.FINISHED)
@@ -156,18 +160,24 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
 def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
     """What a worker needs to run the trial: a trainables.session.TrialConfig as plain values."""
     explore = trial.stage is Stage.EXPLORE
+    taught = trial.stage is Stage.TEACH
+    names = [trial.arm] if taught else Recipe.model_validate(trial.recipe).names
     return {
         "trial": trial.name,
         "recipe": trial.recipe,
         "seeds": trial.seeds,
         "return_at": list(study.rungs) if explore else [],
         "report_every_s": REPORT_EVERY_S,
-        "test": not explore,
+        "test": trial.stage is Stage.CONFIRM,
         "checkpoints": str(checkpoint_folder(folder, trial)),
         "max_loss": study.stopping.max_loss,
         "device": "cuda" if study.resources.gpus > 0 else "cpu",
         "data_root": None,
         "threads": max(1, int(study.resources.cpus)),
+        "teachers": {name: study.teachers[name].model_dump(mode="json") for name in in_order(names, study.teachers)},
+        "shelf": str(shelf_of(folder)),
+        "until": study.teachers[trial.arm].epoch if taught else None,
+        "publish": trial.arm if taught else None,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Dimension(Protocol):
     def extremes(self) -> Sequence[Scalar]:
         """Values that are legal if every value of the dimension is: both ends, or all choices."""
 
-    def spec(self) -> dict[str, list[Scalar]]:
+    def spec(self) -> dict[str, Any]:  # Any: a list, or the one number of what is fixed
         """The dimension as a study file writes it."""
 
 
@@ -161,12 +161,50 @@ class Choice:
         return {"choice": list(self.values)}
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """One number that no sampler sees: it follows another value of the recipe by the factor of its axis.
+
+    Raises:
+        SpaceError: It is not a finite number.
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.value) or not math.isfinite(self.value):
+            hint = "; YAML reads 1e-3 as text, write 1.0e-3" if isinstance(self.value, str) else ""
+            raise SpaceError(f"a fixed value must be a finite number, got {self.value!r}{hint}")
+
+    def encode(self, value: Scalar) -> float:
+        """The middle: there is only one place."""
+        return 0.5
+
+    def decode(self, unit: float) -> float:
+        """The number, wherever ``unit`` is."""
+        return self.value
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether ``value`` is that number."""
+        return value == self.value
+
+    def extremes(self) -> tuple[float]:
+        """That number."""
+        return (self.value,)
+
+    def spec(self) -> dict[str, float]:
+        """``{fixed: value}``."""
+        return {"fixed": self.value}
+
+
 KINDS: Mapping[str, str] = {"log": "[low, high]", "uniform": "[low, high]", "choice": "[value, ...]"}
-"""How a study file writes each kind of dimension."""
+"""How a study file writes each kind of dimension that varies."""
 
 
 def parse_dimension(spec: object) -> Dimension:
     """The dimension that a study file writes as ``{log: [0.01, 10]}``, ``{uniform: ...}`` or ``{choice: ...}``.
+
+    ``{fixed: 0.1}`` is one, too: that of a value which does not vary itself.
 
     Args:
         spec: A mapping with one key.
@@ -174,6 +212,8 @@ def parse_dimension(spec: object) -> Dimension:
     Raises:
         SpaceError: It is not such a mapping, or the range is impossible.
     """
+    if isinstance(spec, Mapping) and len(spec) == 1 and "fixed" in spec:
+        return Fixed(spec["fixed"])
     usage = "write it as " + " or ".join(f"{{{kind}: {form}}}" for kind, form in KINDS.items())
     if not isinstance(spec, Mapping) or len(spec) != 1 or next(iter(spec)) not in KINDS:
         raise SpaceError(f"a dimension must have exactly one kind, got {spec!r}; {usage}")

@@ -7,13 +7,14 @@ import json
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from trainables.recipe import Recipe
+from trainables.recipe import Recipe, Teacher
+from trainables.teachers import Shelf, in_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class TrialConfig:
         data_root: Folder of the packed data sets; None for the default one.
         threads: CPU threads of torch.
         device: ``cpu`` or ``cuda``.
+        teachers: What the names in the recipe mean, in the JSON types of a Teacher.
+        shelf: Folder of the trained teachers; needed where the recipe names one, or ``publish`` is set.
+        until: End after this epoch of the schedule; None for its last one.
+        publish: The name among ``teachers`` under which the trained network goes on the shelf.
     """
 
     trial: str
@@ -45,6 +50,10 @@ class TrialConfig:
     data_root: str | None = None
     threads: int = 1
     device: str = "cpu"
+    teachers: dict[str, dict[str, Any]] = field(default_factory=dict)  # Any: JSON; checked as Teachers
+    shelf: str | None = None
+    until: int | None = None
+    publish: str | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -77,7 +86,7 @@ class TrialSession:
 
         Raises:
             pydantic.ValidationError: The recipe is not valid.
-            ValueError: Its model, data set or seeds are not.
+            ValueError: Its model, data set or seeds are not, or a teacher that it needs is not on the shelf.
         """
         import torch  # here and below: the driver imports this module, and torch costs seconds
 
@@ -86,7 +95,9 @@ class TrialSession:
         torch.set_num_threads(config.threads)
         recipe = Recipe.model_validate(config.recipe)
         self._config = config
-        self._digest = _digest(recipe, config)
+        self._teachers = {name: Teacher.model_validate(values) for name, values in config.teachers.items()}
+        self._shelf = None if config.shelf is None else Shelf(config.shelf)
+        self._digest = _digest(recipe, config, self._teachers)
         self._folder = None if config.checkpoints is None else Path(config.checkpoints)
         self._training = Training(
             recipe,
@@ -95,6 +106,9 @@ class TrialSession:
             data_root=config.data_root,
             test=config.test,
             max_loss=config.max_loss,
+            until=config.until,
+            teachers=self._teachers,
+            shelf=self._shelf,
         )
         self._rows: list[dict[str, Any]] = []
         self._restored = self._restore()
@@ -109,7 +123,11 @@ class TrialSession:
         Returns:
             ``trial``; ``attempt_start``, the epoch from which this session started; ``epochs``, the new rows with
             ``epoch``, ``lane``, ``seed``, ``epoch_time_s`` and ``metrics``; ``divergence``, None or a dict of
-            ``epoch``, ``step``, ``lane`` and ``reason``; ``finished``, whether the run came to its end without one.
+            ``epoch``, ``step``, ``lane`` and ``reason``; ``finished``, whether the run came to its end without one. A
+            teacher is on the shelf before its run is reported as finished.
+
+        Raises:
+            OSError: A trained teacher cannot be put on the shelf.
         """
         if self._restored:
             self._restored = False
@@ -127,6 +145,8 @@ class TrialSession:
         return self._report(self._rows[known:])
 
     def _report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        if self._training.finished and self._config.publish is not None:
+            self._publish(self._config.publish)
         divergence = self._training.divergence
         return {
             "trial": self._config.trial,
@@ -135,6 +155,20 @@ class TrialSession:
             "divergence": None if divergence is None else asdict(divergence),
             "finished": self._training.finished,
         }
+
+    def _publish(self, name: str) -> None:
+        from trainables.engine.teaching import publish
+
+        assert self._shelf is not None, "who publishes names a shelf"
+        publish(
+            name,
+            self._teachers,
+            self._shelf,
+            self._training.data,
+            network=self._training.network(0),
+            metrics=self._rows[-1]["metrics"],
+            train_time_s=sum(row["epoch_time_s"] for row in self._rows),
+        )
 
     def _save(self) -> None:
         if self._folder is None:
@@ -160,12 +194,14 @@ class TrialSession:
         return True
 
 
-def _digest(recipe: Recipe, config: TrialConfig) -> str:
+def _digest(recipe: Recipe, config: TrialConfig, teachers: Mapping[str, Teacher]) -> str:
     """sha256 of all that decides the numbers of a trial: a checkpoint of anything else must not be continued."""
     facts = {
         "recipe": recipe.model_dump(mode="json"),
         "seeds": config.seeds,
         "test": config.test,
         "max_loss": config.max_loss,
+        "until": config.until,
+        "teachers": {name: config.teachers[name] for name in in_order(recipe.names, teachers)},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from results.figures.parts import (
+    APART,
     HEAT,
     REFERENCE,
     Axis,
     axis_title,
+    heat,
     log_ticks,
     position,
     safe,
@@ -72,6 +73,13 @@ def curves_figure(
             ]
             if group:
                 figure.add_trace(_curve_bundle(group, heat((step + 0.5) / _CURVE_BINS), full, axis, metric, scale))
+    for full in (False, True):
+        for arm in dict.fromkeys(c.arm for c in curves if c.arm != reference and c.x is None):
+            group = [c for c in curves if c.arm == arm and c.x is None and c.full is full]
+            if group:
+                trace = _curve_bundle(group, APART, full, axis, metric, scale)
+                trace.update(name=safe(arm), legendgroup=arm, showlegend=full)
+                figure.add_trace(trace)
     for curve in curves:
         if curve.trial == best_reference:
             trace = _curve_bundle([curve], REFERENCE, True, axis, metric, scale)
@@ -93,20 +101,6 @@ def curves_figure(
     figure.update_xaxes(title_text="epoch", range=[0.5, epochs + 0.5])
     style(figure, height=460)
     return figure
-
-
-def heat(place: float) -> str:
-    """Colour of a place 0..1 between cold and hot."""
-    for (low, cold), (high, warm) in itertools.pairwise(HEAT):
-        if place <= high:
-            share = max(0.0, (place - low) / (high - low))
-            mixed = [round(a + (b - a) * share) for a, b in zip(_rgb(cold), _rgb(warm), strict=True)]
-            return "#{:02x}{:02x}{:02x}".format(*mixed)
-    return HEAT[-1][1]
-
-
-def _rgb(color: str) -> tuple[int, ...]:
-    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
 
 
 def _curve_bundle(curves: Sequence[Curve], color: str, full: bool, axis: Axis, metric: str, scale: float) -> go.Scatter:

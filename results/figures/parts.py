@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.formats import metric_words
+from results.formats import metric_words, setting
+from results.statistics import MeanInterval
 
 INK = "#1f2933"
 FADED = "#9aa5b1"
@@ -18,8 +20,12 @@ GRID = "#eef1f4"
 FRAME = "#cbd2d9"
 STOPPED = "#c3ccd5"
 FAILURE = "#c81e1e"
+APART = "#6b7785"
+"""For what has no place on the axis that gives the others their colour."""
 ARMS = ("#2563a8", "#a8540e", "#0f766e", "#7a3e9d", "#8a6d00")
 REFERENCE = "#111111"
+SYMBOLS = ("circle", "square", "pentagon", "cross", "hourglass", "diamond")
+"""Markers; triangles are kept for what lies off the scale."""
 HEAT = ((0.0, "#2b3a9b"), (0.25, "#1a78b8"), (0.5, "#15876a"), (0.75, "#cf7a12"), (1.0, "#b3152d"))
 """Cold to hot, every step dark enough for a white page; the middle is no paler than the ends."""
 
@@ -39,6 +45,20 @@ class Axis:
 def position(value: float, log: bool) -> float:
     """Where a value stands on a linear or logarithmic axis."""
     return math.log10(value) if log else value
+
+
+def heat(place: float) -> str:
+    """Colour of a place 0..1 between cold and hot."""
+    for (low, cold), (high, warm) in itertools.pairwise(HEAT):
+        if place <= high:
+            share = max(0.0, (place - low) / (high - low))
+            mixed = [round(a + (b - a) * share) for a, b in zip(_rgb(cold), _rgb(warm), strict=True)]
+            return "#{:02x}{:02x}{:02x}".format(*mixed)
+    return HEAT[-1][1]
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -69,6 +89,13 @@ def value_range(values: Sequence[float]) -> list[float] | None:
     return [low - pad, high + pad]
 
 
+def within(values: Sequence[float], span: Sequence[float], symbol: str) -> tuple[list[float], list[str]]:
+    """Values with those off the scale moved to its edge, and their markers: triangles point to where these are."""
+    margin = 0.015 * (span[1] - span[0])
+    shown = [min(span[1] - margin, max(span[0] + margin, v)) for v in values]
+    return shown, ["triangle-down" if v < span[0] else "triangle-up" if v > span[1] else symbol for v in values]
+
+
 def axis_title(metric: str) -> str:
     """A metric with the unit it is drawn in."""
     return metric_words(metric) + (" (%)" if metric.endswith("accuracy") else " (nats)")
@@ -77,6 +104,46 @@ def axis_title(metric: str) -> str:
 def safe(text: str) -> str:
     """Text for plotly, which reads some HTML in labels."""
     return html.escape(text, quote=False)
+
+
+def show_axis(figure: go.Figure, axis: Axis, values: Sequence[float], *, row: int, col: int = 1) -> None:
+    """Range and ticks of a searched quantity's x axis; with shared axes the row is the lowest one."""
+    if axis.log and values:
+        places = [position(v, True) for v in values]
+        low, high = min(places), max(places)
+        pad = 0.04 * ((high - low) or 1.0)
+        figure.update_xaxes(type="log", range=[low - pad, high + pad], dtick=1)
+        ticks = log_ticks(low, high)
+        figure.update_xaxes(tickmode="array", tickvals=[10**t for t in ticks], ticktext=[setting(10**t) for t in ticks])
+    figure.update_xaxes(title_text=safe(axis.label), row=row, col=col)
+
+
+def show_level(
+    figure: go.Figure, level: MeanInterval, *, scale: float, name: str, columns: Sequence[int] = (1,)
+) -> None:
+    """A confirmed level as a dashed line with its interval, across the top row."""
+    line = {"color": REFERENCE, "width": 1.5, "dash": "dash"}
+    for col in columns:
+        if level.low is not None and level.high is not None:
+            figure.add_hrect(
+                y0=scale * level.low,
+                y1=scale * level.high,
+                fillcolor=REFERENCE,
+                opacity=0.07,
+                line_width=0,
+                layer="below",
+                row=1,
+                col=col,
+                exclude_empty_subplots=False,
+            )
+        figure.add_hline(y=scale * level.mean, line=line, row=1, col=col, exclude_empty_subplots=False)
+    label = f"{safe(name)}: mean and 95 % interval over {level.n} seeds"
+    figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=label, line=line), row=1, col=1)
+
+
+def arm_symbols(arms: Sequence[str], *, per_symbol: int = 1) -> Mapping[str, str]:
+    """A marker for each arm, so that colour is not all that tells them apart; so many arms share one."""
+    return {arm: SYMBOLS[i // per_symbol % len(SYMBOLS)] for i, arm in enumerate(arms)}
 
 
 def style(figure: go.Figure, *, height: int) -> None:

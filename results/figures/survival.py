@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from results.figures.parts import FAILURE, STOPPED, safe, style
 
+_COLUMNS = 4  # arms side by side
 _LABELLED = 0.06  # share of the tallest bar that a part needs to have room for its number
 
 
@@ -43,15 +45,18 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
         epochs: Length of a full trial.
 
     Returns:
-        A figure of stacked bars: the whole bar is what reached the rung.
+        A figure of stacked bars: the whole bar is what reached the rung; panels of the same scale, four in a row.
     """
     arms = list(dict.fromkeys(f.arm for f in fates))
+    rows = max(1, math.ceil(len(arms) / _COLUMNS))
+    height = 380 if rows == 1 else 60 + 260 * rows
     figure = make_subplots(
-        rows=1,
-        cols=max(1, len(arms)),
-        shared_yaxes=True,
+        rows=rows,
+        cols=max(1, min(_COLUMNS, len(arms))),
+        shared_yaxes="all",
         subplot_titles=[safe(a) for a in arms],
         horizontal_spacing=0.04,
+        vertical_spacing=90 / height if rows > 1 else None,
     )
     parts: tuple[tuple[str, str, Callable[[Fate], int]], ...] = (
         ("went on", "#2563a8", lambda f: f.went_on),
@@ -60,7 +65,8 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
         ("failed", "#e8a33d", lambda f: f.failed),
     )
     tallest = max((f.reached for f in fates), default=1)
-    for column, arm in enumerate(arms, start=1):
+    for place, arm in enumerate(arms):
+        row, column = place // _COLUMNS + 1, place % _COLUMNS + 1
         rungs = [f for f in fates if f.arm == arm]
         names = ["start" if f.epoch == 0 else "end" if f.epoch >= epochs else f"epoch {f.epoch}" for f in rungs]
         for name, fill, count in parts:
@@ -72,7 +78,7 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
                         y=heights,
                         name=name,
                         legendgroup=name,
-                        showlegend=column == 1 or not any(t.name == name and t.showlegend for t in figure.data),
+                        showlegend=place == 0 or not any(t.name == name and t.showlegend for t in figure.data),
                         marker={"color": fill, "line": {"width": 0}},
                         text=[str(h) if h >= _LABELLED * tallest else "" for h in heights],
                         textposition="inside",
@@ -80,7 +86,7 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
                         textangle=0,
                         hovertemplate=f"%{{x}}: %{{y}} {name}<extra>{safe(arm)}</extra>",
                     ),
-                    row=1,
+                    row=row,
                     col=column,
                 )
         figure.add_trace(
@@ -93,11 +99,11 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
                 showlegend=False,
                 hoverinfo="skip",
             ),
-            row=1,
+            row=row,
             col=column,
         )
     figure.update_layout(barmode="stack", bargap=0.25, uniformtext={"minsize": 11, "mode": "show"})
     figure.update_yaxes(range=[0, 1.12 * tallest])
-    figure.update_yaxes(title_text="trials", row=1, col=1)
-    style(figure, height=380)
+    figure.update_yaxes(title_text="trials", col=1)
+    style(figure, height=height)
     return figure

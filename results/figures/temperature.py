@@ -10,16 +10,19 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.figures.parts import (
+    ARMS,
     FAILURE,
-    REFERENCE,
+    SYMBOLS,
     Axis,
     arm_colors,
+    arm_symbols,
     axis_title,
-    log_ticks,
-    position,
     safe,
+    show_axis,
+    show_level,
     style,
     value_range,
+    within,
     without_tail,
 )
 from results.formats import metric as metric_text
@@ -27,6 +30,7 @@ from results.formats import setting as setting_text
 from results.schema import TrialState
 from results.statistics import MeanInterval
 
+_KEY_ENTRIES = 10  # with more the key would take the figure's place; then it names the arms only
 _STRIP = {TrialState.PRUNED: "stopped early", TrialState.DIVERGED: "diverged", TrialState.FAILED: "failed"}
 
 
@@ -59,6 +63,7 @@ def temperature_figure(
     points: Sequence[ExploredPoint],
     confirmed: Sequence[ConfirmedPoint],
     *,
+    arms: Sequence[str],
     axis: Axis,
     metric: str,
     reference: str | None,
@@ -69,6 +74,7 @@ def temperature_figure(
     Args:
         points: Explored trials.
         confirmed: Candidates on fresh seeds.
+        arms: All arms, in an order that gives each the colour that it has in other figures.
         axis: The temperature.
         metric: Name of the metric, ``split/name``.
         reference: The reference arm, drawn in black.
@@ -79,48 +85,27 @@ def temperature_figure(
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
     scale = 100 if metric.endswith("accuracy") else 1
-    arms = list(dict.fromkeys([p.arm for p in points] + [c.arm for c in confirmed]))
     color = arm_colors(arms, reference)
+    symbol = arm_symbols([arm for arm in arms if arm != reference], per_symbol=len(ARMS))  # where colours come again
     certain = [scale * v for c in confirmed for v in (*c.values, c.mean.mean, c.mean.low, c.mean.high) if v is not None]
     if baseline is not None:
         certain += [scale * v for v in (baseline.mean, baseline.low, baseline.high) if v is not None]
     explored = [scale * p.y for p in points if p.state is TrialState.COMPLETED and p.y is not None and _finite(p.y)]
     span = value_range(without_tail(explored, metric) + certain)
     if baseline is not None:
-        _baseline(figure, baseline, scale, str(reference))
+        show_level(figure, baseline, scale=scale, name=str(reference))
     for arm in arms:
         full = [p for p in points if p.arm == arm and p.state is TrialState.COMPLETED and _finite(p.y)]
-        _marks(figure, full, f"{arm}, explored to the end", color[arm], metric, scale, span)
+        symbol_of_arm = symbol.get(arm, SYMBOLS[0])
+        _marks(figure, full, f"{arm}, explored to the end", color[arm], symbol_of_arm, metric, scale, span)
+    in_key = len(arms) + len(confirmed) <= _KEY_ENTRIES
     for candidate in confirmed:
-        _confirmed(figure, candidate, color[candidate.arm], metric, scale)
+        _confirmed(figure, candidate, color[candidate.arm], metric, scale, in_key)
     _strip(figure, points, color, metric)
     figure.update_yaxes(title_text=axis_title(metric), range=span, row=1, col=1)
-    style(figure, height=560)
-    _x_axis(figure, axis, [p.x for p in points] + [c.x for c in confirmed])
+    style(figure, height=560 + (0 if in_key else 11 * len(arms)))
+    show_axis(figure, axis, [p.x for p in points] + [c.x for c in confirmed], row=2)
     return figure
-
-
-def _baseline(figure: go.Figure, baseline: MeanInterval, scale: float, reference: str) -> None:
-    if baseline.low is not None and baseline.high is not None:
-        figure.add_hrect(
-            y0=scale * baseline.low,
-            y1=scale * baseline.high,
-            fillcolor=REFERENCE,
-            opacity=0.07,
-            line_width=0,
-            layer="below",
-            row=1,
-            col=1,
-            exclude_empty_subplots=False,
-        )
-    line = {"color": REFERENCE, "width": 1.5, "dash": "dash"}
-    figure.add_hline(y=scale * baseline.mean, line=line, row=1, col=1, exclude_empty_subplots=False)
-    label = f"{safe(reference)}: mean and 95 % interval over {baseline.n} seeds"
-    figure.add_trace(
-        go.Scatter(x=[None], y=[None], mode="lines", name=label, line=line),
-        row=1,
-        col=1,
-    )
 
 
 def _marks(
@@ -128,17 +113,15 @@ def _marks(
     points: Sequence[ExploredPoint],
     name: str,
     color: str,
+    symbol: str,
     metric: str,
     scale: float,
     span: list[float] | None,
 ) -> None:
     """Trials trained to the end; those outside the range sit at its edge as triangles that point to where they are."""
     if points and span:
-        low, high = span[0] + 0.015 * (span[1] - span[0]), span[1] - 0.015 * (span[1] - span[0])
         points = sorted(points, key=lambda p: not span[0] <= scale * (p.y or 0.0) <= span[1])  # the key shows the first
-        values = [scale * p.y for p in points if p.y is not None]
-        shown = [min(high, max(low, v)) for v in values]
-        symbols = ["triangle-down" if v < span[0] else "triangle-up" if v > span[1] else "circle" for v in values]
+        shown, symbols = within([scale * p.y for p in points if p.y is not None], span, symbol)
         figure.add_trace(
             go.Scatter(
                 x=[p.x for p in points],
@@ -154,7 +137,9 @@ def _marks(
         )
 
 
-def _confirmed(figure: go.Figure, candidate: ConfirmedPoint, color: str, metric: str, scale: float) -> None:
+def _confirmed(
+    figure: go.Figure, candidate: ConfirmedPoint, color: str, metric: str, scale: float, in_key: bool
+) -> None:
     mean = candidate.mean
     figure.add_trace(
         go.Scatter(
@@ -177,8 +162,12 @@ def _confirmed(figure: go.Figure, candidate: ConfirmedPoint, color: str, metric:
             error_y={"type": "data", "array": [half], "color": color, "thickness": 2, "width": 6},
             mode="markers",
             name=f"{safe(candidate.arm)}, confirmed: {candidate.trial}",
+            showlegend=in_key,
             marker={"color": color, "size": 11, "symbol": "diamond"},
-            text=[f"{candidate.trial}, mean of {mean.n} confirm seeds: {metric_text(metric, mean.mean)}"],
+            text=[
+                f"{candidate.trial} ({safe(candidate.arm)}), mean of {mean.n} confirm seeds: "
+                f"{metric_text(metric, mean.mean)}"
+            ],
             hovertemplate="%{text}<extra></extra>",
         ),
         row=1,
@@ -226,19 +215,6 @@ def _strip(figure: go.Figure, points: Sequence[ExploredPoint], color: Mapping[st
         row=2,
         col=1,
     )
-
-
-def _x_axis(figure: go.Figure, axis: Axis, values: Sequence[float]) -> None:
-    if axis.log and values:
-        places = [position(v, True) for v in values]
-        low, high = min(places), max(places)
-        pad = 0.04 * ((high - low) or 1.0)
-        figure.update_xaxes(type="log", range=[low - pad, high + pad], dtick=1)
-        ticks = log_ticks(low, high)
-        figure.update_xaxes(
-            tickmode="array", tickvals=[10**t for t in ticks], ticktext=[setting_text(10**t) for t in ticks]
-        )
-    figure.update_xaxes(title_text=safe(axis.label), row=2, col=1)
 
 
 def _finite(value: float | None) -> bool:

@@ -12,19 +12,23 @@ from results.report.status import (
     status,
     statuses,
 )
+from results.report.theory import TheoryReport, render_theory, theory
 
 __all__ = [
     "DamagedStudy",
     "Format",
     "Report",
     "StudyStatus",
+    "TheoryReport",
     "build",
     "render",
     "render_best",
     "render_status",
     "render_statuses",
+    "render_theory",
     "status",
     "statuses",
+    "theory",
     "to_json",
     "write_files",
 ]

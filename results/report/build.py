@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from results import formats
-from results.environment import mask
 from results.facts import StudyFacts
 from results.query import StudyView, Trial
-from results.report.model import ArmCount, Best, Candidate, Progress, Report, Step, TimeUse, TopTrial
-from results.report.wording import trial_of, verdict
+from results.report.evidence import arm_results, calibrations, signals, teachers
+from results.report.model import ArmCount, Best, Candidate, Progress, Report, TimeUse, TopTrial
+from results.report.notes import notes, run_on, steps
+from results.report.wording import verdict
 from results.schema import Stage, StudyState, TrialState
 from results.statistics import Comparison, compare, mean_interval
 
@@ -55,6 +53,8 @@ class _Builder:
         self.command = command
         self.explored = [t for t in view.trials if t.stage is Stage.EXPLORE]
         self.confirming = [t for t in view.trials if t.stage is Stage.CONFIRM]
+        self.ended = Counter(t.arm for t in self.explored if t.state.is_final)
+        self.teachers = teachers(view)
         self.candidates, self.earlier = self._candidates()
         self.confirmed = bool(self.candidates) and all(c.ended == c.seeds for c in self.candidates)
 
@@ -64,6 +64,7 @@ class _Builder:
         best = self._best()
         comparison = self._comparison(challenger, reference)
         progress = self._progress()
+        openings = self._test_openings()
         return Report(
             study=self.facts.name,
             state=self.view.state,
@@ -72,6 +73,7 @@ class _Builder:
             test_metric=self.facts.test_metric,
             mode=self.facts.mode,
             space=self.facts.space,
+            derived=self.facts.derived,
             reference_arm=self.facts.reference,
             progress=progress,
             verdict=verdict(self.facts, progress, best, challenger, reference, comparison, self.candidates),
@@ -81,13 +83,25 @@ class _Builder:
             challenger=challenger,
             reference=reference,
             comparison=comparison,
-            test_openings=self._test_openings(),
+            arms=arm_results(self.view, self.candidates, reference, self.ended) if self.confirmed else (),
+            calibration=calibrations(self.view, self.candidates),
+            teachers=self.teachers,
+            signals=signals(self.view, self._notable()),
+            test_openings=openings,
             top=self._top(),
             counts=self._counts(),
             time=self._time(),
-            notes=self._notes(),
-            steps=self._steps(best),
-            run_on=self._run_on(),
+            notes=notes(
+                self.view,
+                confirmed=self.confirmed,
+                candidates=self.candidates,
+                earlier=self.earlier,
+                teachers=self.teachers,
+                trials=self.ended,
+                test_openings=openings,
+            ),
+            steps=steps(self.view, best, self.command),
+            run_on=run_on(self.view),
             view=self.view,
         )
 
@@ -104,7 +118,7 @@ class _Builder:
         chosen = []
         for arm, trials in by_arm.items():
             top = 1 if arm == self.facts.reference else self.facts.confirm_top
-            best = sorted(self._full(trials), key=lambda t: (self._rank(t.value), t.number))
+            best = sorted(self._full(trials), key=self._by_value)
             chosen += [t.trial for t in best[:top]]
         return chosen
 
@@ -146,6 +160,19 @@ class _Builder:
             validation_by_seed=validation,
             test_by_seed=test,
         )
+
+    def _notable(self) -> list[Trial]:
+        """The candidates' trials; before there are any the best trial of every arm."""
+        if self.candidates:
+            by_name = {t.trial: t for t in self.explored}
+            return [by_name[c.trial] for c in self.candidates]
+        full = self._full(self.explored)
+        best = (min((t for t in full if t.arm == arm), key=self._by_value, default=None) for arm in self.facts.arms)
+        return [trial for trial in best if trial is not None]
+
+    def _by_value(self, trial: Trial) -> tuple[float, int]:
+        """Sorts the best explored trial first, and the earlier one of equals."""
+        return self._rank(trial.value), trial.number
 
     def _standing(self, candidate: Candidate) -> tuple[bool, int, float]:
         """Sorts candidates: diverged ones last, then those that lost seeds, then by the mean on validation."""
@@ -214,14 +241,13 @@ class _Builder:
     def _comparison(self, challenger: Candidate | None, reference: Candidate | None) -> Comparison | None:
         if challenger is None or reference is None:
             return None
-        ended = Counter(t.arm for t in self.explored if t.state.is_final)
         fully_tuned = not self.facts.varies(reference.arm)
         return compare(
             challenger.test_by_seed,
             reference.test_by_seed,
             mode=self.facts.test_mode,
-            candidate_trials=ended[challenger.arm],
-            reference_trials=None if fully_tuned else ended[reference.arm],
+            candidate_trials=self.ended[challenger.arm],
+            reference_trials=None if fully_tuned else self.ended[reference.arm],
         )
 
     def _progress(self) -> Progress:
@@ -233,6 +259,9 @@ class _Builder:
             completed=len(self._full(self.explored)),
             confirmed=sum(c.ended for c in self.candidates),
             to_confirm=sum(c.seeds for c in self.candidates),
+            taught=sum(t.state is TrialState.COMPLETED for t in self.teachers),
+            to_teach=len(self.teachers),
+            lost_teachers=tuple(t.name for t in self.teachers if t.lost),
         )
 
     def _test_openings(self) -> int:
@@ -243,7 +272,7 @@ class _Builder:
             if any(name.startswith("test/") for e in self.view.epoch_means.get(t.trial, ())[-1:] for name in e.metrics)
         }
         rounds, last_was_confirm, counted = 0, False, False
-        for trial in self.view.trials:
+        for trial in (t for t in self.view.trials if t.stage is not Stage.TEACH):
             is_confirm = trial.stage is Stage.CONFIRM
             if is_confirm and not last_was_confirm:
                 counted = False
@@ -270,12 +299,11 @@ class _Builder:
         )
 
     def _counts(self) -> tuple[ArmCount, ...]:
-        by_arm: dict[tuple[Stage, str], Counter[TrialState]] = {
-            (Stage.EXPLORE, arm): Counter() for arm in self.facts.arms
-        }
+        planned = Counter({(Stage.TEACH, teacher.name): 1 for teacher in self.teachers})
+        planned.update({(Stage.EXPLORE, arm): self.facts.planned(arm) for arm in self.facts.arms})
+        by_arm: dict[tuple[Stage, str], Counter[TrialState]] = {place: Counter() for place in planned}
         for trial in self.view.trials:
             by_arm.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
-        planned = Counter({(Stage.EXPLORE, arm): self.facts.planned(arm) for arm in self.facts.arms})
         for candidate in self.candidates:
             planned[Stage.CONFIRM, candidate.arm] += candidate.seeds
         return tuple(
@@ -298,11 +326,14 @@ class _Builder:
         saved: dict[TrialState, tuple[float, int]] = {}
         for state in (TrialState.PRUNED, TrialState.DIVERGED):
             left = [
-                (self.facts.epochs - t.epochs, t.mean_epoch_time_s or 0.0) for t in self.view.trials if t.state is state
+                (self.facts.epochs - t.epochs, t.mean_epoch_time_s or 0.0)
+                for t in (*self.explored, *self.confirming)
+                if t.state is state
             ]
             saved[state] = (sum(n * pace for n, pace in left), sum(n for n, _ in left))
         return TimeUse(
             training_s=sum(t.train_time_s for t in self.view.trials),
+            teaching_s=sum(t.train_time_s for t in self.view.trials if t.stage is Stage.TEACH),
             wall_s=wall,
             sessions=len(self.view.sessions),
             epochs=sum(t.epochs for t in self.view.trials),
@@ -313,86 +344,3 @@ class _Builder:
             restarts=sum(max(0, t.attempt - 1) for t in self.view.trials),
             restarted_trials=sum(t.attempt > 1 for t in self.view.trials),
         )
-
-    def _notes(self) -> tuple[str, ...]:
-        notes = []
-        ended = Counter(t.arm for t in self.explored if t.state.is_final)
-        reference = self.facts.reference
-        if self.confirmed and reference is not None and self.facts.varies(reference):
-            notes += [
-                f"The reference arm {reference} had {formats.count(ended[reference], 'trial')} and {arm} had "
-                f"{ended[arm]}: no arm is called better than the reference until both had the same chance."
-                for arm in self.facts.arms
-                if ended[arm] > ended[reference]
-            ]
-        for candidate in self.candidates:
-            if candidate.diverged:
-                notes.append(
-                    f"{candidate.trial} diverged on {candidate.diverged} of {candidate.seeds} confirm seeds and is out "
-                    "of the running."
-                )
-            if candidate.failed:
-                notes.append(
-                    f"{candidate.trial} failed on {candidate.failed} of {candidate.seeds} confirm seeds and ranks "
-                    "behind candidates that were measured on all of them."
-                )
-        standing = "no longer among the best" if self.candidates else "not chosen again until the search has ended"
-        notes += [
-            f"The confirmation of {trial_of(self.facts, c.trial, c.arm)} ({c.ended} of {c.seeds} seeds) began in an "
-            f"earlier round, and it is {standing}: it is not ranked."
-            for c in self.earlier
-        ]
-        failed = [t for t in self.view.trials if t.state is TrialState.FAILED]
-        if failed:
-            notes.append(
-                f"{formats.count(len(failed), 'trial')} failed for a technical reason, the first {failed[0].trial}: "
-                f"{formats.first_line(failed[0].reason or failed[0].error or 'no reason recorded')}"
-            )
-        if self._test_openings() > 1:
-            notes.append(
-                f"The test split was opened {self._test_openings()} times. Every further look makes the best of them "
-                "look better than it is."
-            )
-        return tuple(notes)
-
-    def _steps(self, best: Best | None) -> tuple[Step, ...]:
-        name = self.facts.name
-        steps = []
-        if self.view.state in (StudyState.NEW, StudyState.INTERRUPTED):
-            purpose = "start it" if self.view.state is StudyState.NEW else "go on where it stopped"
-            steps.append(Step(purpose=purpose, command=f"{self.command} resume {name}"))
-        if best is not None:
-            steps.append(Step(purpose="train the best configuration again", command=best.retrain))
-        steps.append(
-            Step(purpose="this report as a page", command=f"{self.command} report {name} --format html > {name}.html")
-        )
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        if uri:
-            steps.append(Step(purpose="curves of every trial, in MLflow", command=mask(uri)))
-        else:
-            # The prefix stands for how this installation is called, and mlflow lies in it too.
-            mlflow = "uv run mlflow" if self.command.startswith("uv run ") else "mlflow"
-            store = shlex.quote(f"sqlite:///{self.view.study_dir.resolve().parent / 'mlflow.db'}")
-            steps.append(
-                Step(purpose="curves of every trial, in MLflow", command=f"{mlflow} ui --backend-store-uri {store}")
-            )
-        return tuple(steps)
-
-    def _run_on(self) -> str:
-        if not self.view.sessions:
-            return "not started"
-        last = self.view.sessions[-1]
-        known = last.environment
-        code = known.get("thermotune") or {}
-        parts = (
-            [f"thermotune {code['commit'][:10]}{' with local changes' if code.get('dirty') else ''}"]
-            if code.get("commit")
-            else []
-        )
-        versions = known.get("versions") or {}
-        parts += [f"{library} {versions[library]}" for library in ("thermotune", "torch", "ray") if library in versions]
-        cpu = known.get("cpu") or {}
-        if cpu.get("model"):
-            parts.append(f"{cpu['model']} ({cpu.get('cores', '?')} cores)")
-        parts += [f"{n} x {gpu}" for gpu, n in Counter(known.get("gpus") or []).items()]
-        return ", ".join([*parts, f"host {last.host}", formats.count(last.slots, "slot")])

@@ -70,6 +70,105 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResult:
+    """The best confirmed candidate of an arm on the test split."""
+
+    arm: str
+    """The arm."""
+    trial: str
+    """The explored trial."""
+    settings: Mapping[str, object]
+    """The searched values in its recipe."""
+    test: MeanInterval | None
+    """The test metric over the confirm seeds."""
+    comparison: Comparison | None
+    """Against the best of the reference arm, on common seeds; None for the reference itself and without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How sure a candidate is of itself on the test split, before and after one temperature was fitted."""
+
+    trial: str
+    """The explored trial."""
+    arm: str
+    """Its arm."""
+    seeds: int
+    """Confirm seeds that the means are over."""
+    nll: float | None
+    """Negative log-likelihood as trained, mean over the seeds; nats."""
+    nll_refit: float | None
+    """The same at the temperature fitted on the validation split; nats."""
+    ece: float | None
+    """Expected calibration error as trained; 0..1."""
+    ece_refit: float | None
+    """The same at that temperature; 0..1."""
+    temperature: float | None
+    """That temperature; below 1 the network was not sure enough, above 1 too sure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherRow:
+    """A teacher as it stands."""
+
+    name: str
+    model: str | None
+    """Its network."""
+    trial: str | None
+    """Its latest trial; None until there is one."""
+    state: TrialState | None
+    """Where that stands."""
+    reused: bool
+    """Whether it was trained before, by another study."""
+    epochs: int
+    """Epochs trained here."""
+    length: int | None
+    """Epochs that it is to be trained; None where the study file does not name it."""
+    schedule: int | None
+    """Epochs of its whole schedule; more than its length where it is stopped early."""
+    accuracy: float | None
+    """Accuracy on the validation split at its last epoch; None for one that was trained before."""
+    learns_from: str | None
+    """Its own teacher."""
+    adds_to: str | None
+    """The trained network to whose logits it adds its own."""
+    reason: str | None
+    """Why it ended."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended without a network."""
+        return self.state in (TrialState.DIVERGED, TrialState.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """What a trial's teacher told its student: means over the training split, taken before the first epoch."""
+
+    trial: str
+    arm: str
+    teacher: str | None
+    tau1: float | None
+    """Temperature of the teacher's logit of the true class."""
+    tau2: float | None
+    """Temperature of its other logits."""
+    target_logit: float | None
+    """Logit of the true class."""
+    wrong_logit_std: float | None
+    """Standard deviation of the other logits."""
+    target_probability: float | None
+    """Probability of the true class at these temperatures; 0..1."""
+    derived_average: float | None
+    """DA: mean probability of a wrong class."""
+    derived_std: float | None
+    """Root of DV: standard deviation of these."""
+    inherent_variance: float | None
+    """IV: variance of the softmax over the wrong classes alone."""
+    flip_rate: float | None
+    """Share of samples whose most probable class the temperatures change; 0..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopTrial:
     """A row of the list of explored trials."""
 
@@ -87,6 +186,7 @@ class ArmCount:
     """Trials of an arm and stage, by state."""
 
     arm: str
+    """The arm; in the stage teach the teacher's name."""
     stage: Stage
     planned: int
     """Trials that the study asks for; 0 where that is not known yet."""
@@ -104,7 +204,9 @@ class TimeUse:
     """Where the time went."""
 
     training_s: float
-    """All epochs of all trials, repeated ones included; s."""
+    """All epochs of all trials, repeated ones and teachers included; s."""
+    teaching_s: float
+    """Of these, epochs of teachers; s."""
     wall_s: float
     """All driver sessions; s."""
     sessions: int
@@ -140,6 +242,12 @@ class Progress:
     """Confirm trials of the candidates that ended."""
     to_confirm: int
     """Confirm trials of the candidates; 0 until these are chosen."""
+    taught: int = 0
+    """Teachers that are there."""
+    to_teach: int = 0
+    """Teachers that the study needs."""
+    lost_teachers: tuple[str, ...] = ()
+    """Those of them that diverged or failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +280,9 @@ class Report:
     test_metric: str
     mode: str
     space: Mapping[str, str]
+    """What is searched: path to range, in words."""
+    derived: Mapping[str, str]
+    """What follows from searched values: path to rule, in words."""
     reference_arm: str | None
     progress: Progress
     verdict: Verdict
@@ -186,6 +297,13 @@ class Report:
     """The best confirmed trial of the reference arm."""
     comparison: Comparison | None
     """Challenger against reference on the test split; None until both are confirmed."""
+    arms: tuple[ArmResult, ...]
+    """The best of every arm on the test split, once all is confirmed; only of studies with several arms to compare."""
+    calibration: tuple[Calibration, ...]
+    """Of the candidates whose calibration was measured."""
+    teachers: tuple[TeacherRow, ...]
+    signals: tuple[Signal, ...]
+    """What teachers told the candidates, or before there are any the best of every arm."""
     test_openings: int
     """How often the test split was looked at: rounds of confirmation."""
     top: tuple[TopTrial, ...]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from results.errors import ResultsError
 from results.report.build import build
-from results.report.model import Report
+from results.report.model import Report, Step
+from results.report.tables import Table
 
 
 class Format(StrEnum):
@@ -52,6 +54,37 @@ def render(report: Report, form: Format, *, width: int = 100, color: bool = Fals
     from results.report import text
 
     return text.markdown(report) if form is Format.MARKDOWN else text.table(report, width, color)
+
+
+def render_short(
+    head: Sequence[str],
+    tables: Sequence[Table],
+    steps: Sequence[Step],
+    form: Format,
+    width: int = 100,
+    color: bool = False,
+) -> str:
+    """A few sentences, tables and commands as text; tables without rows are left out.
+
+    Args:
+        head: Sentences, the first of them the most important.
+        tables: Tables.
+        steps: Commands.
+        form: ``table`` or ``markdown``.
+        width: Columns of the terminal; only for ``table``.
+        color: Whether terminal colours may be used; only for ``table``.
+
+    Raises:
+        ResultsError: Short answers are not written in this format.
+    """
+    from results.report import text
+
+    shown = [table for table in tables if table.rows]
+    if form is Format.TABLE:
+        return text.short_table(head, shown, steps, width, color)
+    if form is Format.MARKDOWN:
+        return text.short_markdown(head, shown, steps)
+    raise ResultsError(f"short answers are written as table, json or markdown, got {form}. Use `report` for a page")
 
 
 def write_files(study_dir: Path, *, command: str = "thermotune") -> tuple[Path, Path]:

@@ -104,9 +104,12 @@ def html(report: Report) -> str:
 
 def _header(report: Report) -> str:
     space = "; ".join(f"{path} ({spec})" for path, spec in report.space.items())
+    follows = "; ".join(f"{path} ({rule})" for path, rule in report.derived.items())
     return (
         f'<header><h1>{escape(report.study)} <span class="state">{escape(report.state)}</span></h1>'
-        f"<p>Searched: {escape(space) or 'nothing'}</p></header>"
+        f"<p>Searched: {escape(space) or 'nothing'}</p>"
+        + (f"<p>Following: {escape(follows)}</p>" if follows else "")
+        + "</header>"
     )
 
 

@@ -11,10 +11,14 @@ import plotly.graph_objects as go
 from results import figures
 from results.formats import count, metric_words
 from results.query import Trial
+from results.report.evidence import number
 from results.report.model import Report
+from results.report.theory import learning_of
 from results.schema import Stage, TrialState
 
 _CURVES = 300  # more would hide each other and make the page heavy
+_ALPHA = "loss.alpha"
+_FEWEST_STUDENTS = 5  # fewer show no relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,15 @@ class Panel:
 def panels(report: Report) -> tuple[Panel, ...]:
     """The figures that a report has data for, in the order of the page."""
     explored = [t for t in report.view.trials if t.stage is Stage.EXPLORE and t.attempt > 0]
-    made = (_temperature(report, explored), _curves(report, explored), _survival(report, explored))
+    made = (
+        _temperature(report, explored),
+        _students(report, explored),
+        _tampered_logits(report, explored),
+        _tampering(report, explored),
+        _timescales(report),
+        _curves(report, explored),
+        _survival(report, explored),
+    )
     return tuple(panel for panel in made if panel is not None)
 
 
@@ -64,12 +76,13 @@ def _temperature(report: Report, explored: list[Trial]) -> Panel | None:
     return Panel(
         key="temperature",
         title=f"{metric_words(report.metric).capitalize()} against {axis.label}",
-        caption="Circles are trials of the search trained to the end (triangles: off the scale), diamonds the "
+        caption="Open marks are trials of the search trained to the end (triangles: off the scale), diamonds the "
         "candidates on fresh seeds with their 95 % interval; trials that ended early stand in the strip "
         "below, where only their place on the axis counts.",
         figure=figures.temperature_figure(
             points,
             confirmed,
+            arms=_arms(explored),
             axis=axis,
             metric=report.metric,
             reference=report.reference_arm,
@@ -105,6 +118,8 @@ def _curves(report: Report, explored: list[Trial]) -> Panel | None:
     best_reference = _best_of_reference(report, with_epochs)
     left_out = len(with_epochs) - len(with_epochs[:_CURVES])
     caption = f"Every line is a trial of the search, coloured by {axis.label}; faint ones ended early"
+    if any(c.x is None and c.arm != report.reference_arm for c in curves):
+        caption += ", grey ones have no place on that scale"
     if best_reference:
         caption += f", and the black one is the best of the arm {report.reference_arm}"
     if left_out:
@@ -160,18 +175,116 @@ def _survival(report: Report, explored: list[Trial]) -> Panel | None:
     )
 
 
-def _axis(report: Report) -> figures.Axis:
-    facts = report.view.facts
-    return figures.Axis(label=facts.axis_label, log=facts.temperature_is_log)
-
-
-def _x(report: Report, trial: Trial) -> float | None:
-    """The trial's place on the temperature axis; None where it has no number there."""
-    facts = report.view.facts
-    value = trial.setting(facts.temperature) if facts.temperature else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def _students(report: Report, explored: list[Trial]) -> Panel | None:
+    """The metric against what the teachers told."""
+    view = report.view
+    points = []
+    for trial in explored:
+        average = view.measured(trial.trial, "teacher/derived_average")
+        spread = view.measured(trial.trial, "teacher/derived_std")
+        value = number(trial.value)
+        if trial.state is TrialState.COMPLETED and average is not None and spread is not None and value is not None:
+            points.append(
+                figures.StudentPoint(
+                    trial=trial.trial, arm=trial.arm, value=value, derived_average=average, derived_std=spread
+                )
+            )
+    if len(points) < _FEWEST_STUDENTS:
         return None
-    return None if facts.temperature_is_log and value <= 0 else float(value)
+    level = report.reference.validation if report.reference else None
+    return Panel(
+        key="students",
+        title=f"{metric_words(report.metric).capitalize()} against what the teacher tells",
+        caption="Every mark is a student of the search trained to the end (triangles: off the scale). DA says how "
+        "strongly its targets are smoothed, DV how clearly they tell the wrong classes apart; both are means over the "
+        "training split.",
+        figure=figures.students_figure(
+            points, arms=_arms(explored), metric=report.metric, reference=report.reference_arm, level=level
+        ),
+    )
+
+
+def _tampered_logits(report: Report, explored: list[Trial]) -> Panel | None:
+    """What tampering made of the trained logits."""
+    view = report.view
+    if _ALPHA not in view.facts.space:
+        return None
+    points = []
+    for trial in explored:
+        alpha = _x(report, trial, _ALPHA)
+        norm = view.measured(trial.trial, "val/logit_norm", last=True)
+        loss = view.measured(trial.trial, "val/loss", last=True)
+        if trial.state is TrialState.COMPLETED and alpha is not None and norm is not None and loss is not None:
+            points.append(
+                figures.TamperedPoint(trial=trial.trial, arm=trial.arm, alpha=alpha, logit_norm=norm, loss=loss)
+            )
+    if not points:
+        return None
+    return Panel(
+        key="logits",
+        title="Logit norm and cross-entropy against alpha",
+        caption="Trials of the search trained to the end, on the validation split after the last epoch; triangles are "
+        "off the scale. In the paper the norm falls as alpha grows.",
+        figure=figures.logits_figure(
+            points, arms=_arms(explored), axis=_axis(report, _ALPHA), reference=report.reference_arm
+        ),
+    )
+
+
+def _tampering(report: Report, explored: list[Trial]) -> Panel | None:
+    """What alpha does to the probabilities in the gradient, by an example."""
+    if _ALPHA not in report.view.facts.space or not explored:
+        return None
+    best = number(report.best.settings.get(_ALPHA)) if report.best else None
+    return Panel(
+        key="tampering",
+        title="What alpha does to the gradient",
+        caption=f"An example: a sample whose {len(figures.EXAMPLE)} classes have the probabilities "
+        f"{', '.join(f'{100 * p:g}' for p in figures.EXAMPLE)} %, and what takes their place in the gradient. "
+        "Probabilities below the stationary threshold rise, those above it fall.",
+        figure=figures.example_figure(best),
+    )
+
+
+def _timescales(report: Report) -> Panel | None:
+    """Predicted against measured times of early learning."""
+    points = [
+        figures.TimescalePoint(trial=row.trial, scale=scale.name, predicted=predicted, measured=measured, note=row.note)
+        for row in learning_of(report.view)
+        for scale in row.scales
+        if (predicted := scale.predicted or 0.0) > 0 and (measured := scale.measured or 0.0) > 0
+    ]
+    if not points:
+        return None
+    return Panel(
+        key="theory",
+        title="Timescales of early learning",
+        caption="As predicted from the network before its first step, against as they came, in learning time (the sum "
+        "of the learning rates of the steps). tau_z: until the logits have changed by their own norm; tau_nl: until "
+        "the tangent kernel has. Trials that ended before are left out.",
+        figure=figures.timescales_figure(points),
+    )
+
+
+def _arms(explored: list[Trial]) -> tuple[str, ...]:
+    """Arms in the order in which the figures give them their colours."""
+    return tuple(dict.fromkeys(t.arm for t in explored))
+
+
+def _axis(report: Report, path: str | None = None) -> figures.Axis:
+    """The axis of a searched path; that of the temperature if none is named."""
+    facts = report.view.facts
+    if path is None:
+        return figures.Axis(label=facts.axis_label, log=facts.temperature_is_log)
+    return figures.Axis(label=facts.label_of(path), log=facts.is_log(path))
+
+
+def _x(report: Report, trial: Trial, path: str | None = None) -> float | None:
+    """The trial's place on that axis; None where it has no number there."""
+    facts = report.view.facts
+    path = path or facts.temperature
+    value = number(trial.setting(path)) if path else None
+    return None if value is None or (facts.is_log(path or "") and value <= 0) else value
 
 
 def _best_of_reference(report: Report, trials: list[Trial]) -> str | None:

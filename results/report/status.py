@@ -12,8 +12,9 @@ from results.errors import ResultsError
 from results.facts import study_dirs
 from results.report.build import build
 from results.report.model import ArmCount, Best, Progress, Report, Step
-from results.report.output import Format, plain
+from results.report.output import Format, plain, render_short
 from results.report.tables import Table, arm_counts
+from results.report.wording import teaching
 from results.schema import StudyState, TrialState
 
 
@@ -26,6 +27,8 @@ class RunningTrial:
     stage: str
     epoch: int
     """Epochs trained so far."""
+    epochs: int
+    """Epochs that it is to be trained."""
     value: float | None
     """The study's metric at the last of them."""
 
@@ -123,7 +126,7 @@ def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: 
             f"{found.best.title}, {formats.settings(found.best.settings)}, {found.metric} "
             f"{formats.metric(found.metric, found.best.value)} ({found.best.source})"
         )
-    return _text(head, [arm_counts(found.counts), _running(found)], found.steps, form, width, color)
+    return render_short(head, [arm_counts(found.counts), _running(found)], found.steps, form, width, color)
 
 
 def render_statuses(
@@ -149,7 +152,7 @@ def render_statuses(
         right=(False, False, True, True, False, True),
         rows=tuple(map(_line, found)),
     )
-    return _text([] if found else ["No study yet."], [table], (), form, width, color)
+    return render_short([] if found else ["No study yet."], [table], (), form, width, color)
 
 
 def render_best(report: Report, form: Format, *, width: int = 100, color: bool = False) -> str:
@@ -174,7 +177,7 @@ def render_best(report: Report, form: Format, *, width: int = 100, color: bool =
         }
         return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
     if report.best is None:
-        return _text([report.verdict.headline, *report.verdict.details], [], (), form, width, color)
+        return render_short([report.verdict.headline, *report.verdict.details], [], (), form, width, color)
     table = Table(
         title=report.best.title,
         caption="",
@@ -186,7 +189,7 @@ def render_best(report: Report, form: Format, *, width: int = 100, color: bool =
         ),
     )
     step = Step(purpose="train it again", command=report.best.retrain)
-    return _text([report.verdict.headline], [table], [step], form, width, color)
+    return render_short([report.verdict.headline], [table], [step], form, width, color)
 
 
 def _status(report: Report) -> StudyStatus:
@@ -201,7 +204,14 @@ def _status(report: Report) -> StudyStatus:
         progress=report.progress,
         counts=report.counts,
         running=tuple(
-            RunningTrial(trial=t.trial, arm=t.arm, stage=t.stage.value, epoch=t.epochs, value=t.last_value)
+            RunningTrial(
+                trial=t.trial,
+                arm=t.arm,
+                stage=t.stage.value,
+                epoch=t.epochs,
+                epochs=view.length_of(t),
+                value=t.last_value,
+            )
             for t in view.trials
             if t.state is TrialState.RUNNING
         ),
@@ -216,7 +226,8 @@ def _line(found: StudyStatus | DamagedStudy) -> tuple[str, ...]:
     if isinstance(found, DamagedStudy):
         short = formats.first_line(found.error)
         return found.study, "UNREADABLE", formats.NONE, formats.NONE, short, formats.NONE
-    best, progress = formats.NONE, found.progress
+    progress = found.progress
+    best = teaching(progress) or formats.NONE
     if found.best:
         best = f"{formats.metric(found.metric, found.best.value)} at {formats.settings(found.best.settings)}"
         best += f" of the reference arm {found.best.arm}" if found.best.reference else ""
@@ -233,7 +244,8 @@ def _line(found: StudyStatus | DamagedStudy) -> tuple[str, ...]:
 
 def _progress(found: StudyStatus) -> str:
     p = found.progress
-    words = f"{found.state}, {p.explored} of {p.to_explore} trials explored"
+    words = f"{found.state}, {teaching(p)}, " if teaching(p) else f"{found.state}, "
+    words += f"{p.explored} of {p.to_explore} trials explored"
     words += f", {p.confirmed} of {p.to_confirm} confirm runs" if p.to_confirm else ""
     return f"{words}, {formats.duration(found.wall_s)}"
 
@@ -245,20 +257,7 @@ def _running(found: StudyStatus) -> Table:
         columns=("trial", "arm", "stage", "epoch", found.metric),
         right=(False, False, False, True, True),
         rows=tuple(
-            (t.trial, t.arm, t.stage, f"{t.epoch}/{found.epochs}", formats.metric(found.metric, t.value))
+            (t.trial, t.arm, t.stage, f"{t.epoch}/{t.epochs}", formats.metric(found.metric, t.value))
             for t in found.running
         ),
     )
-
-
-def _text(
-    head: Sequence[str], tables: Sequence[Table], steps: Sequence[Step], form: Format, width: int, color: bool
-) -> str:
-    from results.report import text
-
-    shown = [table for table in tables if table.rows]
-    if form is Format.TABLE:
-        return text.short_table(head, shown, steps, width, color)
-    if form is Format.MARKDOWN:
-        return text.short_markdown(head, shown, steps)
-    raise ResultsError(f"short answers are written as table, json or markdown, got {form}. Use `report` for a page")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from results import formats
-from results.report.model import ArmCount, Candidate, Report
+from results.report.model import ArmCount, Candidate, Report, TeacherRow
 from results.schema import TrialState
 
 
@@ -25,7 +25,15 @@ class Table:
 
 def tables(report: Report) -> tuple[Table, ...]:
     """The tables that a report has rows for."""
-    made = (_candidates(report), _top(report), arm_counts(report.counts))
+    made = (
+        _candidates(report),
+        _arms(report),
+        _calibration(report),
+        _teachers(report),
+        _signals(report),
+        _top(report),
+        arm_counts(report.counts),
+    )
     return tuple(table for table in made if table.rows)
 
 
@@ -36,7 +44,8 @@ def facts(report: Report) -> tuple[tuple[str, str], ...]:
     rows = [
         (
             "time in training",
-            f"{formats.duration(time.training_s)} over {formats.count(time.epochs, 'epoch')}",
+            f"{formats.duration(time.training_s)} over {formats.count(time.epochs, 'epoch')}"
+            + (f", {formats.duration(time.teaching_s)} of it for teachers" if time.teaching_s else ""),
         ),
         ("wall time", f"{formats.duration(time.wall_s)} over {formats.count(time.sessions, 'session')}"),
         (
@@ -96,6 +105,127 @@ def _candidates(report: Report) -> Table:
             for c in (*report.candidates, *report.earlier)
         ),
     )
+
+
+def _arms(report: Report) -> Table:
+    """Every arm's best against the reference."""
+    name = report.test_metric
+    rows = []
+    for result in report.arms:
+        comparison = result.comparison
+        is_reference = result.arm == report.reference_arm
+        gap = comparison.difference if comparison else None
+        rows.append(
+            (
+                result.arm + (" (ref.)" if is_reference else ""),
+                result.trial,
+                formats.interval(name, result.test, n=False),
+                formats.difference_only(name, gap) if gap else formats.NONE,
+                formats.p_value(gap.p) if gap else formats.NONE,
+                comparison.outcome.value if comparison else formats.NONE,
+            )
+        )
+    unit = "percentage points" if name.endswith("accuracy") else "nats"
+    return Table(
+        title="Arms on the test split",
+        caption=f"The best candidate of every arm, chosen on the validation split, against that of "
+        f"{report.reference_arm} on the same seeds. Every row stands for itself: the more arms are compared, the more "
+        "likely one of them looks better or worse by chance.",
+        columns=("arm", "trial", name, f"minus the reference ({unit})", "paired t test", "verdict"),
+        right=(False, False, True, True, True, False),
+        rows=tuple(rows),
+    )
+
+
+def _calibration(report: Report) -> Table:
+    return Table(
+        title="Calibration",
+        caption="Negative log-likelihood (NLL, nats) and expected calibration error (ECE) on the test split, as "
+        "trained and after one temperature was fitted to the validation split; means over the confirm seeds. A "
+        "difference in NLL that vanishes after refitting was only one of confidence.",
+        columns=("trial", "arm", "NLL", "NLL refitted", "ECE", "ECE refitted", "temperature", "seeds"),
+        right=(False, False, *([True] * 6)),
+        rows=tuple(
+            (
+                c.trial,
+                c.arm + (" (ref.)" if c.arm == report.reference_arm else ""),
+                _number(c.nll, ".4f"),
+                _number(c.nll_refit, ".4f"),
+                formats.percent(c.ece),
+                formats.percent(c.ece_refit),
+                _number(c.temperature, ".3g"),
+                str(c.seeds),
+            )
+            for c in report.calibration
+        ),
+    )
+
+
+def _teachers(report: Report) -> Table:
+    return Table(
+        title="Teachers",
+        caption="Networks trained before those that need them.",
+        columns=("teacher", "network", "epochs", "val/accuracy", "state", "learns from"),
+        right=(False, False, True, True, False, False),
+        rows=tuple(
+            (
+                t.name,
+                t.model or formats.NONE,
+                _epochs(t),
+                formats.metric("val/accuracy", t.accuracy),
+                "trained before" if t.reused else t.state.value if t.state else "not begun",
+                _needs(t),
+            )
+            for t in report.teachers
+        ),
+    )
+
+
+def _epochs(teacher: TeacherRow) -> str:
+    """Epochs trained of those to be trained: ``6/9``, and ``6/9 of 27`` for a teacher that is stopped early."""
+    if teacher.length is None or teacher.schedule is None:
+        return str(teacher.epochs)
+    done = str(teacher.length) if teacher.reused else f"{teacher.epochs}/{teacher.length}"
+    return done + (f" of {teacher.schedule}" if teacher.schedule > teacher.length else "")
+
+
+def _needs(teacher: TeacherRow) -> str:
+    needs = [teacher.learns_from] if teacher.learns_from else []
+    needs += [f"added to {teacher.adds_to}"] if teacher.adds_to else []
+    return ", ".join(needs) or formats.NONE
+
+
+def _signals(report: Report) -> Table:
+    several = len({s.teacher for s in report.signals}) > 1
+    return Table(
+        title="What the teacher tells the student",
+        caption="Means over the training split, from the teacher's logits f_y of the true class at tau1 and g of the "
+        "wrong ones at tau2. DA is the mean probability of a wrong class: how strongly the target is smoothed. DV, "
+        "here as a standard deviation, is the spread of these: how clearly the teacher tells the wrong classes apart. "
+        "IV is the variance among the wrong classes alone, whatever p_y is: in every sample DV = (1 - p_y)^2 IV. "
+        "Flipped: samples whose most probable class the temperatures change.",
+        columns=(
+            *("trial", "arm", *["teacher"] * several, "tau1 / tau2", "E[f_y]", "std[g]", "p_y"),
+            *("DA", "DV (std)", "IV", "flipped"),
+        ),
+        right=(False, False, *[False] * several, *([True] * 8)),
+        rows=tuple(
+            (
+                s.trial,
+                s.arm,
+                *[s.teacher or formats.NONE] * several,
+                f"{formats.setting(s.tau1)} / {formats.setting(s.tau2)}",
+                *(_number(v, ".3g") for v in (s.target_logit, s.wrong_logit_std, s.target_probability)),
+                *(_number(v, ".2g") for v in (s.derived_average, s.derived_std, s.inherent_variance)),
+                formats.percent(s.flip_rate),
+            )
+            for s in report.signals
+        ),
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return formats.NONE if value is None else format(value, form)
 
 
 def _top(report: Report) -> Table:

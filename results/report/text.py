@@ -54,7 +54,8 @@ def short_table(head: Sequence[str], blocks: Sequence[Table], steps: Sequence[St
     """A few sentences, tables and commands for a terminal."""
     parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(head)]
     for block in blocks:
-        parts += [Text(), Text(block.title, style="bold"), _grid(block)]
+        parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
+        parts.append(_grid(block))
     return _paint([*parts, *_commands(steps)], width, color)
 
 

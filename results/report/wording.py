@@ -57,6 +57,18 @@ def trial_of(facts: StudyFacts, trial: str, arm: str) -> str:
     return trial if arm == "search" else f"{trial} of the arm {arm}"
 
 
+def teaching(progress: Progress) -> str:
+    """How far the teachers are, in words: ``training the teachers: 1 of 2``; empty where all are there."""
+    done = progress.taught == progress.to_teach or progress.state is StudyState.COMPLETED
+    if done and not progress.lost_teachers:
+        return ""
+    if progress.state is StudyState.RUNNING:
+        words = f"training the teachers: {progress.taught} of {progress.to_teach}"
+    else:
+        words = f"{progress.taught} of {formats.count(progress.to_teach, 'teacher')} trained"
+    return words + (f", {' and '.join(progress.lost_teachers)} lost" if progress.lost_teachers else "")
+
+
 def _what(facts: StudyFacts, candidate: Candidate) -> str:
     return f"{formats.settings(candidate.settings)} ({trial_of(facts, candidate.trial, candidate.arm)})"
 
@@ -183,6 +195,7 @@ def _unconfirmed(facts: StudyFacts, progress: Progress, best: Best) -> Verdict:
         headline=f"Nothing is confirmed yet. Best so far: {formats.settings(best.settings)} "
         f"({trial_of(facts, best.trial, best.arm)}).",
         details=(
+            *_teachers(progress),
             f"{stage}.",
             f"Its {formats.metric_words(facts.metric)} is {formats.metric(facts.metric, best.value)} ({best.source}). "
             "The best of many single runs looks better than it is, so wait for the confirmation.",
@@ -198,4 +211,10 @@ def _without_best(progress: Progress) -> Verdict:
         headline = "No trial has been trained to the end yet."
     else:
         headline = "No trial was trained to the end, so there is no best configuration."
-    return Verdict(outcome=Outcome.NOT_COMPARED, headline=headline, details=(f"{ended}.",))
+    return Verdict(outcome=Outcome.NOT_COMPARED, headline=headline, details=(*_teachers(progress), f"{ended}."))
+
+
+def _teachers(progress: Progress) -> tuple[str, ...]:
+    """How far the teachers are, as a sentence; nothing where all are there."""
+    words = teaching(progress)
+    return (f"{words[0].upper()}{words[1:]}.",) if words else ()

@@ -51,7 +51,12 @@ class Study:
             arms[self.reference] = {"set": {self.path: 1.0}}
         if self.arms is not None:
             arms = {arm: {"set": values} for arm, values in self.arms.items()}
-        self.document = {
+        self.document = self._document(arms)
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")
+        self.writer = RecordWriter(self.folder, session=self.session)
+
+    def _document(self, arms: dict[str, dict[str, object]]) -> dict[str, object]:
+        return {
             "schema": 1,
             "id": STUDY_ID,
             "name": self.name,
@@ -76,8 +81,6 @@ class Study:
             "reference": self.reference,
             "resources": {"cpus": 1, "gpus": 0, "max_concurrent": None, "max_failures": 3},
         }
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")
-        self.writer = RecordWriter(self.folder, session=self.session)
 
     @property
     def common(self) -> dict[str, object]:
@@ -134,14 +137,6 @@ class Study:
         self.numbers[arm, stage] = number + 1
         params = dict(self.proposals[source]) if source else self._suggest(arm)
         self.proposals[trial] = params
-        temperature = float(params.get(self.path, 1.0))
-        group, leaf = self.path.split(".")
-        recipe = {
-            "dataset": "digits",
-            "epochs": EPOCHS,
-            group: {"name": "tempered", leaf: temperature},
-            "optimizer": {"lr": params["optimizer.lr"]},
-        }
         self.writer.append(
             TrialRow(
                 **self.common,
@@ -153,7 +148,7 @@ class Study:
                 attempt=0,
                 coordinates=json.dumps(params),
                 params=json.dumps(params),
-                recipe=json.dumps(recipe),
+                recipe=json.dumps(self._recipe(arm, params)),
                 seeds=json.dumps([seed]),
                 source=source,
             )
@@ -179,6 +174,7 @@ class Study:
                 metrics |= {"val/loss": loss + 0.05, "val/accuracy": accuracy, "optimizer/lr": 0.1}
             if stage == "confirm" and epoch == EPOCHS:
                 metrics |= {"test/accuracy": accuracy - 0.004 + noise.gauss(0, 0.002), "test/loss": loss + 0.06}
+            metrics |= self._extras(self.proposals[trial], stage, epoch)
             self.clock += timedelta(seconds=0.3)
             self.writer.append(
                 EpochRow(
@@ -206,16 +202,15 @@ class Study:
 
     def explore(self, trials: int | None = None) -> None:
         for _ in range(trials or self.trials):
-            for arm in ("search", self.reference):
-                if arm:
-                    trial = self.propose(arm)
-                    self.run(trial, arm, restart_at=12 if trial == "t0003" else None)
+            for arm in self.document["arms"]:
+                trial = self.propose(arm)
+                self.run(trial, arm, restart_at=12 if trial == "t0003" else None)
 
     def confirm(self, limit: int | None = None) -> None:
-        """Re-runs the two best of the search and the best of the reference; ``limit`` leaves the rest pending."""
+        """Re-runs the two best of every arm and the best of the reference; ``limit`` leaves the rest pending."""
         sign = -1 if self.metric.endswith("loss") else 1
         chosen = []
-        for arm, top in (("search", 2), (self.reference, 1)):
+        for arm, top in ((arm, 1 if arm == self.reference else 2) for arm in self.document["arms"]):
             done = [(sign * v, t) for t, (a, s, v) in self.finals.items() if a == arm and s == "COMPLETED"]
             chosen += [(arm, trial) for _, trial in sorted(done, key=lambda x: (-x[0], x[1]))[:top]]
         queue = [
@@ -225,6 +220,19 @@ class Study:
         ]
         for arm, seed, trial in queue[:limit]:
             self.run(trial, str(arm), "confirm", seed)
+
+    def _recipe(self, arm: str, params: dict[str, object]) -> dict[str, object]:
+        group, leaf = self.path.split(".")
+        return {
+            "dataset": "digits",
+            "epochs": EPOCHS,
+            group: {"name": "tempered", leaf: float(params.get(self.path, 1.0))},
+            "optimizer": {"lr": params["optimizer.lr"]},
+        }
+
+    def _extras(self, params: dict[str, object], stage: str, epoch: int) -> dict[str, float]:
+        """Metrics beside the ordinary ones."""
+        return {}
 
     def _suggest(self, arm: str) -> dict[str, object]:
         """Somewhere, or near what did well so far in this arm."""

@@ -10,6 +10,7 @@ import yaml
 from results.errors import RootUnreadable, StudyNotFound, StudyUnreadable
 from results.facts import amendments, find_study, load_facts, study_dirs
 from tests.results.synthetic import STUDY_ID, Study
+from tests.results.synthetic_papers import Distilled
 
 
 @pytest.fixture
@@ -65,7 +66,15 @@ def test_the_highest_amendment_wins(study):
             True,
         ),
         ({"loss.alpha": {"uniform": [0, 1]}}, "loss.alpha", "tampering exponent alpha", False),
-        ({"loss.gap": {"uniform": [0, 1]}}, "loss.gap", "loss.gap", False),
+        ({"loss.gap": {"uniform": [0, 1]}}, "loss.gap", "temperature gap tau1 - tau2", False),
+        ({"loss.logit_norm": {"log": [1, 2]}}, "loss.logit_norm", "logit norm at the start ||Z0||", True),
+        ({"loss.warmup_epochs": {"uniform": [1, 2]}}, "loss.warmup_epochs", "loss.warmup_epochs", False),
+        (
+            {"loss.teacher": {"choice": ["big", "small"]}, "optimizer.lr": {"log": [1, 2]}},
+            "optimizer.lr",
+            "optimizer.lr",
+            True,
+        ),
         ({"optimizer.lr": {"log": [1, 2]}, "batch_size": {"choice": [1, 2]}}, "optimizer.lr", "optimizer.lr", True),
         ({}, None, "trial", False),
     ],
@@ -141,6 +150,83 @@ def test_an_arm_in_which_nothing_varies_has_one_trial(study):
     facts = load_facts(study)
     assert (facts.planned("search"), facts.planned("fixed")) == (48, 1)
     assert (facts.varies("search"), facts.varies("fixed")) == (True, False)
+
+
+@pytest.fixture
+def students(tmp_path):
+    made = Distilled(tmp_path)
+    made.writer.close()
+    return made.folder
+
+
+def test_an_arm_searches_what_it_names(students):
+    facts = load_facts(students)
+    assert facts.varying == {
+        "nokd": ("optimizer.lr",),
+        "kd": ("loss.tau1", "loss.weight", "optimizer.lr"),
+        "ats": ("loss.tau1", "loss.gap", "loss.weight", "optimizer.lr"),
+    }
+    assert facts.arms["kd"] == {"loss.gap": 0.0}
+    assert (facts.temperature, facts.axis_label) == ("loss.tau1", "teacher's temperature tau1 of the true class")
+
+
+def test_an_arm_that_names_nothing_has_one_trial(students):
+    rewrite(students, arms={"nokd": {"set": {"loss.name": "tempered"}, "varies": []}, "kd": {"set": {}}})
+    facts = load_facts(students)
+    assert (facts.varies("nokd"), facts.planned("nokd"), facts.planned("kd")) == (False, 1, 48)
+
+
+def test_an_arm_of_an_old_study_searches_all_that_it_does_not_set(students):
+    rewrite(students, arms={"nokd": {"set": {"loss.tau1": 4.0}}, "kd": None})
+    facts = load_facts(students)
+    assert facts.varying["nokd"] == ("loss.gap", "loss.weight", "optimizer.lr")
+    assert facts.varying["kd"] == ("loss.tau1", "loss.gap", "loss.weight", "optimizer.lr")
+
+
+def test_the_report_is_about_something_that_varies(students):
+    rewrite(students, arms={"nokd": {"set": {}, "varies": ["optimizer.lr"]}, "kd": {"varies": ["loss.weight"]}})
+    assert load_facts(students).temperature == "loss.weight"
+    rewrite(students, arms={"nokd": {"varies": []}})
+    assert load_facts(students).temperature == "loss.tau1"
+
+
+def test_a_value_that_follows_others_is_not_searched(students):
+    facts = load_facts(students)
+    assert "optimizer.weight_decay" not in facts.space
+    assert facts.derived == {"optimizer.weight_decay": "0.0005 times loss.weight ** 1"}
+
+
+def test_teachers_are_those_of_the_file(students):
+    facts = load_facts(students)
+    assert list(facts.teachers) == ["small", "big", "spare"]
+    big = facts.teachers["big"]
+    assert (big.model, big.epochs, big.schedule_epochs) == ("mlp-512-512", 6, 9)
+    assert (big.learns_from, big.adds_to) == ("small", None)
+    assert facts.needed == ("small", "big")
+
+
+@pytest.mark.parametrize(
+    ("arms", "needed"),
+    [
+        ({"a": {"set": {"loss.name": "tempered"}}}, ()),
+        ({"a": {"set": {"loss.teacher": "spare"}}}, ("spare",)),
+        ({"a": {"set": {"loss.name": "tempered", "base": "spare"}}}, ("spare",)),
+        ({"a": {"set": {"loss.name": "tempered"}}, "b": {}}, ("small", "big")),
+    ],
+)
+def test_only_teachers_that_an_arm_asks_for_are_needed(students, arms, needed):
+    rewrite(students, arms=arms)
+    assert load_facts(students).needed == needed
+
+
+def test_teachers_that_are_searched_are_all_needed(students):
+    rewrite(students, space={"loss.teacher": {"choice": ["big", "spare"]}, "optimizer.lr": {"log": [0.1, 1]}})
+    assert load_facts(students).needed == ("small", "big", "spare")
+
+
+def test_a_study_without_teachers_has_none(study):
+    facts = load_facts(study)
+    assert (facts.teachers, facts.needed, facts.derived) == ({}, (), {})
 
 
 def deny(monkeypatch, denied, method):

@@ -16,8 +16,7 @@ from results.figures import (
     survival_figure,
     temperature_figure,
 )
-from results.figures.curves import heat
-from results.figures.parts import HEAT, REFERENCE, log_ticks, without_tail
+from results.figures.parts import HEAT, REFERENCE, heat, log_ticks, without_tail
 from results.schema import TrialState
 from results.statistics import mean_interval
 
@@ -33,7 +32,10 @@ def traces(figure, text):
 
 
 def temperature(points, confirmed=(), baseline=None, metric="val/accuracy"):
-    return temperature_figure(points, confirmed, axis=BETA, metric=metric, reference="baseline", baseline=baseline)
+    arms = tuple(dict.fromkeys(p.arm for p in (*points, *confirmed)))
+    return temperature_figure(
+        points, confirmed, arms=arms, axis=BETA, metric=metric, reference="baseline", baseline=baseline
+    )
 
 
 def test_failures_do_not_squash_the_axis():

@@ -13,6 +13,7 @@ from results.lock import StudyLock
 from results.query import StudyView
 from results.schema import EpochRow, StudyState, TrialRow, TrialState
 from tests.results.synthetic import EPOCHS, START, Study, finished
+from tests.results.synthetic_papers import Distilled
 
 
 def epoch(study, trial, number, attempt=1, start=0, lane=0, value=0.5, time_s=2.0):
@@ -229,6 +230,52 @@ def test_a_hundred_trials_are_read_fast(tmp_path):
         assert found.epoch_means
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
+
+
+def test_a_metric_of_some_epochs_is_found_wherever_it_stands(study):
+    for number, metrics in ((1, {"theory/tau_z": 2.0}), (2, {"theory/tau_z_measured": 3.0}), (3, {})):
+        study.writer.append(
+            EpochRow(
+                **study.common,
+                **{"trial": "t0001", "arm": "search", "stage": "explore", "lane": 0, "seed": 0},
+                epoch=number,
+                attempt=1,
+                attempt_start=0,
+                epoch_time_s=1.0,
+                metrics={"val/accuracy": 0.1 * number, **metrics},
+            )
+        )
+    found = view(study)
+    assert found.measured("t0001", "theory/tau_z") == found.measured("t0001", "theory/tau_z", last=True) == 2
+    assert found.measured("t0001", "theory/tau_z_measured") == 3
+    assert found.measured("t0001", "val/accuracy") == pytest.approx(0.1)
+    assert found.measured("t0001", "val/accuracy", last=True) == pytest.approx(0.3)
+    assert found.measured("t0001", "theory/tau_nl") is None
+    assert found.measured("t0099", "theory/tau_z") is None
+
+
+def test_values_that_are_not_finite_are_not_measured(study):
+    epoch(study, "t0001", 1, value=float("nan"))
+    epoch(study, "t0001", 2, value=0.5)
+    assert view(study).measured("t0001", "val/accuracy") == 0.5
+
+
+def test_a_teacher_has_a_length_of_its_own(tmp_path):
+    study = Distilled(tmp_path)
+    study.begin()
+    study.teach("small", "RUNNING", 2)
+    study.teach("big", "RUNNING", 2)
+    study.propose("kd")
+    found = view(study)
+    assert [found.length_of(t) for t in found.trials] == [6, 6, EPOCHS]
+
+
+def test_values_that_follow_others_are_columns(tmp_path):
+    study = Distilled(tmp_path)
+    study.begin()
+    study.propose("kd")
+    weight, decay = view(study).rows('select "loss.weight", "optimizer.weight_decay" from trials')[0]
+    assert decay == pytest.approx(0.0005 * weight)
 
 
 def test_views_are_snapshots(study):

@@ -25,6 +25,7 @@ from results.query import StudyView
 from results.schema import EpochRow
 from results.tracking import follow, main, sync
 from tests.results.synthetic import STUDY_ID, Study, finished
+from tests.results.synthetic_papers import Distilled
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,26 @@ def test_runs_carry_what_a_browser_needs(root):
         assert run.info.end_time == round(trial.ended_at.timestamp() * 1000)
         expected = "FAILED" if trial.state in ("DIVERGED", "FAILED") else "FINISHED"
         assert run.info.status == expected
+
+
+def test_teachers_are_runs_like_others(root):
+    study = Distilled(root)
+    study.begin()
+    study.teach("small", epochs=0, reason="reused: trained before as 0123456789abcdef")
+    study.teach("big")
+    study.end("INTERRUPTED", "Ctrl-C")
+    sync(study.folder)
+    found = runs(root)
+    small, big = found[f"{STUDY_ID}/t0001"], found[f"{STUDY_ID}/t0002"]
+    for run, name in ((small, "small"), (big, "big")):
+        assert (run.data.tags["stage"], run.data.tags["arm"], run.info.status) == ("teach", name, "FINISHED")
+    assert small.data.metrics == {}
+    assert big.data.metrics["val/accuracy"] > 0.9
+    assert "reused" in small.data.tags["thermotune.stop_reason"]
+    assert found[STUDY_ID].data.params["teachers"] == "small, big"
+    assert found[STUDY_ID].data.params["space/optimizer.weight_decay"] == "0.0005 times loss.weight ** 1"
+    assert dict(points(root)) == expected_points(study.folder)
+    assert sync(study.folder).metrics == 0
 
 
 def test_where_the_reference_is_the_best_the_difference_is_that_of_the_challenger(root):

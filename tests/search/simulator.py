@@ -16,13 +16,13 @@ from search.study_file import load
 EPOCHS = 27
 
 
-def study(*overrides: str) -> Study:
-    return load("digits-beta", overrides).study
+def study(*overrides: str, name: str = "digits-beta") -> Study:
+    return load(name, overrides).study
 
 
 def curve(trial: Trial, seed: int, epoch: int) -> float:
     """Accuracy, best near lr * beta = 0.1 and beta = 0.3, with noise by seed; diverges where lr * beta is large."""
-    lr, beta = trial.recipe["optimizer"]["lr"], trial.recipe["loss"]["beta"]
+    lr, beta = trial.recipe["optimizer"]["lr"], trial.recipe["loss"].get("beta", 1.0)
     if lr * beta > 0.3 and epoch >= 2:
         return math.nan
     miss = 0.05 * math.log10(lr * beta / 0.1) ** 2 + 0.02 * math.log10(beta / 0.3) ** 2
@@ -114,8 +114,11 @@ def drive(
     workers: int = 1,
     order: int = 0,
     dies_at: int | None = None,
+    shelf: dict[str, str] | None = None,
 ) -> History:
-    """One driver session, from whatever ``rows`` say to the end; ``rows`` and ``checkpoints`` are what a disk keeps.
+    """One driver session, from whatever ``rows`` say to the end.
+
+    ``rows``, ``checkpoints`` and the ``shelf`` of teachers are what a disk keeps.
 
     Raises:
         Killed: At the ``dies_at``-th event.
@@ -126,6 +129,8 @@ def drive(
     session = f"s{history.sessions + 1:04d}"
     disk = Disk(rows, dies_at)
     conductor = Conductor(spec, history, disk, session=session, now=lambda: begin + timedelta(milliseconds=next(clock)))
+    shelf = {} if shelf is None else shelf
+    conductor.trained = dict(shelf)
     facts = {"host": "h", "pid": 1, "slots": workers, "command": "c", "environment": "{}"}
     conductor.session(StudyState.RUNNING, **facts)
     rng = random.Random(order)
@@ -134,9 +139,16 @@ def drive(
         while len(busy) < workers and (trial := conductor.next_trial()) is not None:
             conductor.started(trial.name)
             stops = spec.rungs if trial.stage == "explore" else ()
-            busy.append(Worker(trial, stops, spec.recipe.epochs, checkpoints))
+            teacher = spec.teachers[trial.arm] if trial.stage == "teach" else None
+            epochs = spec.recipe.epochs if teacher is None else teacher.epoch or teacher.recipe.epochs
+            busy.append(Worker(trial, stops, epochs, checkpoints))
+        if conductor.blocked is not None:
+            break
         worker = rng.choice(busy)
-        if conductor.report(worker.trial.name, worker.advance()) is Verdict.STOP:
+        report = worker.advance()
+        if report["finished"] and worker.trial.stage == "teach":
+            shelf[worker.trial.arm] = f"address of {worker.trial.arm}"
+        if conductor.report(worker.trial.name, report) is Verdict.STOP:
             busy.remove(worker)
             if worker.trial.stage == "explore":
                 checkpoints.pop(worker.trial.name, None)

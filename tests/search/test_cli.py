@@ -4,10 +4,12 @@ import subprocess
 import pytest
 
 from search import cli
+from search.losses import describe
+from search.study_file import packaged
 from tests.results.synthetic import finished
 from tests.search.commands import THERMOTUNE, thermotune
 
-COMMANDS = ("studies", "validate", "submit", "status", "resume", "best", "report", "sync", "train")
+COMMANDS = ("studies", "validate", "submit", "status", "resume", "best", "report", "sync", "train", "losses", "theory")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def test_help_says_what_a_command_does_and_shows_an_example(command):
 
 def test_studies_lists_the_packaged_ones(capsys):
     cli.studies()
-    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"digits-alpha", "digits-beta"}
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(packaged())
 
 
 def test_validate_show_prints_every_value_with_its_origin(capsys):
@@ -123,3 +125,65 @@ def test_commands_to_copy_name_the_root_where_it_matters(monkeypatch, tmp_path):
     assert cli.command_prefix(tmp_path / "a b") == f"thermotune --root '{tmp_path}/a b'"
     monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
     assert cli.command_prefix(cli.ROOT) == "uv run thermotune"
+
+
+def test_a_printed_command_works_as_it_is_printed(root, tmp_path):
+    best = json.loads(thermotune(root, "best", "digits-beta", "--format", "json").stdout)["best"]
+    printed = [THERMOTUNE, *best["retrain"].split()[1:], "--help"]  # with --root before the verb
+    assert printed[1] == "--root"
+    assert subprocess.run(printed, capture_output=True, check=False).returncode == 0
+    status = subprocess.run(
+        [THERMOTUNE, "--root", str(root), "status", "digits-beta"], capture_output=True, text=True, check=False
+    )
+    assert "COMPLETED" in status.stdout
+
+
+def test_losses_are_listed_with_parameters_ranges_defaults_and_sources():
+    shown = " ".join(describe(width=120).split())
+    for words in ("tempered", "tampered", "distilled", "arXiv 2010.07344", "arXiv 2111.12495", "arXiv 2210.04427"):
+        assert words in shown
+    assert "loss.beta > 0 1.0 inverse temperature" in shown
+    assert "loss.weight >= 0, <= 1 0.5 lambda" in shown
+    assert "loss.teacher required a name under teachers" in shown
+
+
+def test_teachers_are_trained_listed_and_shown(tmp_path):
+    root = tmp_path / "runs"
+    assert "holds no teacher yet" in thermotune(root, "teachers", "list").stderr
+    quick = ("--set", "recipe.epochs=2")
+    trained = thermotune(root, "teachers", "train", "digits-kd", *quick)
+    assert (trained.returncode, trained.stderr) == (0, "")
+    assert "epoch 2/2" in trained.stdout
+    again = thermotune(root, "teachers", "train", "digits-kd", "big", *quick)
+    assert "big is trained already" in again.stdout
+    assert [path.name for path in (root / "teachers").iterdir() if path.suffix] == []
+    listed = json.loads(thermotune(root, "teachers", "list", "--format", "json").stdout)
+    assert [(t["name"], t["model"], t["epoch"]) for t in listed] == [("big", "mlp-512-512", 2)]
+    assert "mlp-512-512" in thermotune(root, "teachers", "list").stdout
+    assert listed[0]["address"] in thermotune(root, "teachers", "show", "big").stdout
+    assert listed[0]["address"] in thermotune(root, "teachers", "show", listed[0]["address"][:6]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("teachers", "train", "digits-beta"), 2, "has no section teachers"),
+        (("teachers", "train", "digits-kd", "bgi"), 2, "one of the teachers (big), got bgi"),
+        (("teachers", "show", "nobody"), 2, "got 'nobody'; there: none yet"),
+        (("submit", "digits-kd", "--set", "name=teachers"), 2, "must not be called teachers"),
+        (("submit", "digits-kd", "--set", "recipe.loss.teacher=x"), 4, "one of the teachers (big), got x"),
+        (("theory", "nothing"), 1, "there is no study"),
+    ],
+)
+def test_mistakes_about_teachers_get_one_message(tmp_path, arguments, code, message):
+    run = thermotune(tmp_path / "runs", *arguments)
+    assert run.returncode == code, run.stderr
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_hardly_wanted_values_are_remarked_upon():
+    command = [THERMOTUNE, "validate", "digits-kd", "--set", "arms.kd.set.loss.gap=-1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stderr.count("note: loss.gap should be >= 0, got -1") == 1
+    assert "Warning" not in run.stderr

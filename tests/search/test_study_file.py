@@ -109,7 +109,7 @@ baseline: {loss.beta: -1}
     [
         ("name: a\nsearch: {metric: val/loss, mode: max}", "search", "mode must be min for val/loss, got max"),
         ("name: a\nreference: b\narms: {a: {}}", "", "reference must be one of the arms (a), got b"),
-        ("name: a\narms: {a: {set: {loss.bta: 1}}}", "arms.a.set.loss.bta", "Did you mean loss.beta?"),
+        ("name: a\narms: {a: {set: {loss.bta: 1}}}", "arms.a.set.loss.bta", "Did you mean beta?"),
         ("name: a\narms: {a: {}}\nbaseline: {loss.beta: 1}", "baseline", "either baseline or arms"),
         ("name: a\nspace: {loss.beta: {log: [0.1, 1], uniform: [0, 1]}}", "space.loss.beta", "exactly one kind"),
         ("name: a\nspace: {loss.beta: 3}", "space.loss.beta", "exactly one kind"),
@@ -137,6 +137,18 @@ baseline: {loss.beta: -1}
             "space: {schedule.warmup_epochs: {uniform: [0, 20]}, schedule.cooldown_epochs: {uniform: [1, 20]}}",
             "space",
             "must fit into the run, got 40 of 27 epochs",
+        ),
+        ("name: a\nrecipe: {loss: {name: distilled}}", "recipe.loss.teacher", "is required, and missing"),
+        (
+            "name: a\nspace: {loss.beta: {log: [0.1, 1]}, optimizer.lr: {log: [0.1, 1], rule: base/betta}}",
+            "space.optimizer.lr",
+            "must be one of base, base/beta, base/beta^2, got 'base/betta'",
+        ),
+        (
+            "name: a\nspace: {optimizer.lr: {log: [0.1, 1], rule: base/beta}}\n"
+            "arms: {a: {}, b: {set: {optimizer.name: adamw}}}",
+            "arms.b.set.optimizer.name",
+            "must be the study's where optimizer.lr follows loss.beta, got adamw",
         ),
         ("[1, 2]", "mine.yaml", "must hold keys and values, got list"),
         ("name: [", "mine.yaml, line 1", "not valid YAML"),
@@ -189,7 +201,11 @@ def test_unknown_study_is_a_usage_error_with_the_nearest_name():
 def test_recipe_of_an_arm_has_its_values_and_the_coordinates():
     study = load("digits-beta").study
     params, recipe = study.resolve("search", {"loss.beta": 0.1, "optimizer.lr": 0.05})
-    assert params == {"loss.beta": 0.1, "optimizer.lr": pytest.approx(0.5)}
+    assert params == {
+        "loss.beta": 0.1,
+        "optimizer.lr": pytest.approx(0.5),
+        "optimizer.weight_decay": pytest.approx(5e-5),
+    }
     assert (recipe.loss.beta, recipe.optimizer.lr) == (0.1, pytest.approx(0.5))
     _, recipe = study.resolve("baseline", {"optimizer.lr": 0.05})
     assert (recipe.loss.beta, recipe.optimizer.lr) == (1.0, 0.05)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from spaces import Choice, LogUniform, SpaceError, Uniform
+from spaces import Choice, Fixed, LogUniform, SpaceError, Uniform
 from spaces.dimensions import parse_dimension, sample
 
 finite = st.floats(-1e6, 1e6)
@@ -61,6 +61,11 @@ def test_log_uniform_samples_have_a_uniform_logarithm():
         ({"choice": [1, 1]}, "every value once"),
         ({"choice": [[1]]}, "plain values"),
         ({"gauss": [0, 1]}, "exactly one kind"),
+        ({"fixed": "5e-4"}, "YAML reads 1e-3 as text"),
+        ({"fixed": True}, "must be a finite number, got True"),
+        ({"fixed": [1.0]}, "must be a finite number"),
+        ({"fixed": float("nan")}, "must be a finite number"),
+        ({"fixed": 1.0, "log": [0.1, 1]}, "exactly one kind"),
         ({"log": [0.1, 1], "uniform": [0, 1]}, "exactly one kind"),
         (3, "exactly one kind"),
     ],
@@ -71,7 +76,9 @@ def test_impossible_dimension_is_refused_with_its_rule(spec, rule):
     assert rule in str(error.value)
 
 
-@pytest.mark.parametrize("spec", [{"log": [0.01, 10.0]}, {"uniform": [-1.0, 1.0]}, {"choice": ["a", 2, True]}])
+@pytest.mark.parametrize(
+    "spec", [{"log": [0.01, 10.0]}, {"uniform": [-1.0, 1.0]}, {"choice": ["a", 2, True]}, {"fixed": 5e-4}]
+)
 def test_dimension_is_written_as_it_was_read(spec):
     assert parse_dimension(spec).spec() == spec
 
@@ -80,3 +87,13 @@ def test_dimension_is_written_as_it_was_read(spec):
 @pytest.mark.parametrize("value", ["0.5", True, float("nan"), 1.5])
 def test_range_does_not_contain_what_is_no_number_in_it(dimension, value):
     assert not dimension.contains(value)
+
+
+@given(value=finite, unit=units)
+def test_fixed_is_one_value_wherever_one_looks(value, unit):
+    dimension = Fixed(value)
+    assert dimension.decode(unit) == value
+    assert dimension.extremes() == (value,)
+    assert dimension.contains(value)
+    assert not dimension.contains(value + 1)
+    assert dimension.decode(dimension.encode(value)) == value

@@ -15,6 +15,11 @@ from trainables.engine import Divergence, LaneReport, Training
 from trainables.models import build
 
 KEYS = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "optimizer/lr"}
+LAST = {
+    *("val/ece", "val/refit_temperature", "val/loss_refit", "val/ece_refit"),
+    *("val/logit_norm", "val/logit_mean", "val/logit_max", "val/logit_variance"),
+}
+TEST = {"test/loss", "test/accuracy", "test/ece", "test/loss_refit", "test/ece_refit"}
 
 
 def recipe(**values: Any) -> Recipe:
@@ -39,7 +44,8 @@ def numbers(reports: list[LaneReport]) -> list[tuple[int, int, int, dict[str, fl
 def test_training_learns_digits() -> None:
     reports = run(Training(recipe(model="mlp-128-128", epochs=10, optimizer=lr(0.05)), [0]))
     assert [report.epoch for report in reports] == list(range(1, 11))
-    assert all(set(report.metrics) == KEYS for report in reports)
+    assert all(set(report.metrics) == KEYS for report in reports[:-1])
+    assert set(reports[-1].metrics) == KEYS | LAST
     assert reports[-1].metrics["val/accuracy"] > 0.93
     assert reports[-1].metrics["train/accuracy"] > 0.99
     assert all(report.epoch_time_s > 0 for report in reports)
@@ -138,7 +144,7 @@ def test_the_test_split_is_opened_only_on_demand(monkeypatch: pytest.MonkeyPatch
     reports = run(training)
     assert all(set(report.metrics) == KEYS for report in reports[:-1])
     assert opened == ["train", "val", "test"][: 3 if test else 2]
-    assert set(reports[-1].metrics) - KEYS == ({"test/loss", "test/accuracy"} if test else set())
+    assert set(reports[-1].metrics) - KEYS == LAST | (TEST if test else set())
 
 
 def test_nan_loss_stops_training_and_is_reported_as_it_was() -> None:
@@ -225,3 +231,83 @@ def test_a_run_on_cuda_follows_the_run_on_the_cpu() -> None:
     reports = run(Training(slow, [0, 1], device="cuda", test=True))
     for found, expected in zip(reports, run(Training(slow, [0, 1], test=True)), strict=True):
         assert found.metrics == pytest.approx(expected.metrics, abs=0.01)
+
+
+@pytest.mark.parametrize("loss", [{"name": "tempered", "beta": 0.1}, {"name": "tampered", "alpha": 0.3}])
+def test_calibration_after_the_last_epoch_uses_the_predicted_probabilities(loss: dict[str, Any]) -> None:
+    training = Training(recipe(loss=loss), [1], test=True)
+    last = run(training)[-1].metrics
+    network = training.network(0).eval()
+    beta = loss.get("beta", 1.0)
+    z, labels = {}, {}
+    for split in ("val", "test"):
+        samples, labels[split] = next(training.data.chunks(split))
+        z[split] = beta * network(samples).detach().double()
+    scaled = {split: z[split] / last["val/refit_temperature"] for split in z}
+    for split in ("val", "test"):
+        assert last[f"{split}/loss_refit"] == pytest.approx(F.cross_entropy(scaled[split], labels[split]).item(), 1e-5)
+    worse = [F.cross_entropy(scaled["val"] * factor, labels["val"]).item() for factor in (0.98, 1.02)]
+    assert min(worse) > last["val/loss_refit"]
+    assert last["val/loss_refit"] <= last["val/loss"]
+    assert ("val/stationary_threshold" in last) == (loss["name"] == "tampered")
+
+
+THEORY = {"theory": True, "probe_samples": 4}
+
+
+@pytest.mark.parametrize("norm", [None, 0.5])
+def test_measuring_the_start_of_learning_changes_nothing(norm: float | None) -> None:
+    loss = {"beta": 0.5, "logit_norm": norm}
+    watched = Training(recipe(loss=loss, diagnostics=THEORY), [3])
+    alone = Training(recipe(loss=loss, diagnostics={"probe_samples": 4}), [3])
+    for _ in range(2):
+        watched.train_epoch(), alone.train_epoch()
+    a, b = watched.lane_state_dict(0), alone.lane_state_dict(0)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_start_of_learning_is_predicted_once_and_measured_when_it_comes() -> None:
+    reports = run(Training(recipe(loss={"logit_norm": 0.5}, optimizer=lr(0.05), diagnostics=THEORY), [3]))
+    first, last = reports[0].metrics, reports[-1].metrics
+    assert first["probe/logit_norm_start"] == pytest.approx(0.5, rel=1e-4)
+    assert first["theory/eta_tilde"] == 0.05
+    assert 0 < first["theory/tau_z"] < math.inf
+    assert 0 < first["theory/tau_nl"] < math.inf
+    assert not {"theory/tau_z", "theory/tau_nl", "probe/logit_norm_start"} & last.keys()
+    assert last["theory/tau_z_measured"] == pytest.approx(first["theory/tau_z"], rel=1.0)
+    assert last["probe/logit_norm"] > 0.5
+
+
+def test_a_run_whose_start_is_measured_goes_on_bit_equal_after_a_restart() -> None:
+    whole = run(Training(recipe(diagnostics=THEORY), [3]))
+    half, again = (Training(recipe(diagnostics=THEORY), [3]) for _ in range(2))
+    half.train_epoch()
+    stream = io.BytesIO()
+    torch.save(half.state_dict(), stream)
+    stream.seek(0)
+    again.load_state_dict(torch.load(stream, weights_only=True))
+    assert numbers(run(again)) == numbers(whole[1:])
+
+
+def test_adamw_has_logit_norms_but_no_timescales_of_gradient_descent() -> None:
+    reports = run(Training(recipe(optimizer={"name": "adamw", "lr": 0.003}, diagnostics=THEORY), [3]))
+    assert reports[-1].metrics["val/accuracy"] > 0.7
+    names = {name for report in reports for name in report.metrics}
+    assert "probe/logit_norm" in names
+    assert not {name for name in names if name.startswith("theory/")}
+
+
+def test_tampering_that_has_not_begun_is_plain_training() -> None:
+    late = Training(recipe(loss={"name": "tampered", "alpha": 0.1, "start_epoch": 1, "warmup_epochs": 1}), [3])
+    plain = Training(recipe(loss={"name": "tampered", "alpha": 1.0}), [3])
+    assert late.train_epoch()[0].metrics == plain.train_epoch()[0].metrics
+    assert late.train_epoch()[0].metrics != plain.train_epoch()[0].metrics
+
+
+def test_a_run_may_end_before_its_schedule() -> None:
+    short, whole = Training(recipe(), [3], until=2), Training(recipe(), [3])
+    for _ in range(2):
+        short.train_epoch(), whole.train_epoch()
+    assert short.finished
+    a, b = short.lane_state_dict(0), whole.lane_state_dict(0)
+    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from trainables.engine.optimizer import sgd_step
+from trainables.engine.optimizer import update_of
 from trainables.engine.state import LaneState
-from trainables.recipe import Sgd
+from trainables.recipe import AdamW, Sgd
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """When the second part of an objective counts: in steps in which its gradient agrees with that of the first.
+
+    Attributes:
+        cosine: The gradients agree if their cosine is at least this, in [-1, 1]. A gradient of zero agrees with all.
+        last_layer_only: Take the cosine over the parameters of the last module that has any, not over all.
+    """
+
+    cosine: float
+    last_layer_only: bool = False
+
+
+Objective = Tensor | tuple[Tensor, Tensor, Gate]
+"""What a step minimises: a loss (), or two of which the second counts where the gate is open."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What is known of one step of every lane; all of it detached and on the device.
+
+    Attributes:
+        losses: For each lane () before the step; what a closed gate shuts out is not in it.
+        logits: For each lane (B, C).
+        gates: For each lane () 1 where the gate was open and 0 where it was closed; None where there is none.
+    """
+
+    losses: list[Tensor]
+    logits: list[Tensor]
+    gates: list[Tensor | None]
 
 
 class LoopExecutor:
     """Trains every lane with operations that do not depend on the other lanes: bit-equal to K solo runs."""
 
-    def __init__(
-        self,
-        modules: Sequence[nn.Module],
-        state: LaneState,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        optimizer: Sgd,
-    ) -> None:
+    def __init__(self, modules: Sequence[nn.Module], state: LaneState, optimizer: Sgd | AdamW) -> None:
         """Binds the networks to the state: their parameters, gradients and buffers become views of its rows.
 
         Args:
             modules: K networks of the state's layout.
-            state: Where the numbers live.
-            loss: Function of logits (N, C) and target; its value is a mean over N.
-            optimizer: Momentum and weight decay; the learning rate comes with each step.
+            state: Where the numbers live; it gets room for what the optimiser remembers.
+            optimizer: Everything but the learning rate, which comes with each step.
         """
         self._modules = list(modules)
-        self._loss = loss
-        self._momentum = optimizer.momentum
-        self._nesterov = optimizer.nesterov
-        self._decay = (optimizer.weight_decay * state.layout.decay_mask()).to(state.params.device)
-        # The update also goes row by row: over (K, P) at once, the vector kernels would cut the rows at other places.
-        self._params = list(state.params)
-        self._velocity = list(state.momentum)
-        self._grads = [torch.zeros_like(row) for row in self._params]
+        self._state = state
+        self._last_module = state.layout.last_module()
+        self._update = update_of(optimizer, state)
+        self._grads = [torch.zeros_like(row) for row in state.params]
         for lane, module in enumerate(self._modules):
             module.to(state.params.device)
             values, grads = state.views(lane), state.layout.views(self._grads[lane])
@@ -50,36 +72,31 @@ class LoopExecutor:
                 setattr(module.get_submodule(owner), leaf, values[name])
 
     def train_step(
-        self, inputs: Sequence[Tensor], targets: Sequence[Tensor], lr: float
-    ) -> tuple[list[Tensor], list[Tensor]]:
+        self, inputs: Sequence[Tensor], objectives: Sequence[Callable[[Tensor], Objective]], lr: float
+    ) -> Step:
         """One optimiser step of every lane.
 
         Args:
             inputs: For each lane, (B, ...) float.
-            targets: For each lane, (B,) int64.
+            objectives: For each lane, what it minimises as a function of its logits (B, C).
             lr: Learning rate.
-
-        Returns:
-            For each lane the loss () before the step, and the logits (B, C); both detached and on the device.
         """
-        losses, outputs = [], []
+        self._state.steps += 1
+        done = Step(losses=[], logits=[], gates=[])
         for lane, module in enumerate(self._modules):
             logits = module(inputs[lane])
-            loss = self._loss(logits, targets[lane])
-            self._grads[lane].zero_()
-            loss.backward()  # type: ignore[no-untyped-call]
-            sgd_step(
-                self._params[lane],
-                self._velocity[lane],
-                self._grads[lane],
-                lr=lr,
-                momentum=self._momentum,
-                nesterov=self._nesterov,
-                decay=self._decay,
-            )
-            losses.append(loss.detach())
-            outputs.append(logits.detach())
-        return losses, outputs
+            objective = objectives[lane](logits)
+            grads = self._grads[lane].zero_()
+            if isinstance(objective, Tensor):
+                objective.backward()  # type: ignore[no-untyped-call]
+                loss, is_open = objective, None
+            else:
+                loss, is_open = self._backward_through_gate(grads, *objective)
+            self._update(lane, grads, lr)
+            done.losses.append(loss.detach())
+            done.logits.append(logits.detach())
+            done.gates.append(is_open)
+        return done
 
     def predict(self, inputs: Tensor) -> list[Tensor]:
         """Logits (B, C) of every lane for the same inputs (B, ...), in evaluation mode and without gradients."""
@@ -90,3 +107,25 @@ class LoopExecutor:
                 outputs.append(module(inputs))
                 module.train()
         return outputs
+
+    def _backward_through_gate(self, grads: Tensor, first: Tensor, second: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
+        """Fills grads (P,), which are zero, with those of the gated sum.
+
+        Returns:
+            The gated sum, and 1 or 0 for open or closed.
+        """
+        first.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        of_first = grads.clone()
+        grads.zero_()
+        second.backward()  # type: ignore[no-untyped-call]
+        part = self._last_module if gate.last_layer_only else slice(None)
+        is_open = _agree(of_first[part], grads[part], gate.cosine).to(grads.dtype)
+        grads.mul_(is_open).add_(of_first)
+        return first + is_open * second, is_open
+
+
+def _agree(one: Tensor, other: Tensor, cosine: float) -> Tensor:
+    """Whether cos(one, other) >= cosine, as () bool; without a division, so that zero agrees with everything."""
+    norms = torch.linalg.vector_norm(one) * torch.linalg.vector_norm(other)
+    agree: Tensor = torch.dot(one, other) >= cosine * norms
+    return agree

@@ -1,4 +1,4 @@
-"""One state format for K lanes: flat parameters and momentum, stacked buffers."""
+"""One state format for K lanes: flat parameters and moments of the gradients, stacked buffers."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ class Layout:
         """The parameters inside a flat row (P,), by name and in their shapes; they share its memory."""
         return {slot.name: row[slot.offset : slot.offset + slot.size].view(slot.shape) for slot in self.slots}
 
+    def last_module(self) -> slice:
+        """Where the parameters of the module that holds the last parameter lie in a row."""
+        owner = self.slots[-1].name.rpartition(".")[0]
+        return slice(next(slot.offset for slot in self.slots if slot.name.rpartition(".")[0] == owner), self.size)
+
     def decay_mask(self) -> Tensor:
         """(P,) with 1 where weight decay applies: not on biases and norms, which have fewer than two dimensions."""
         mask = torch.zeros(self.size, dtype=self.dtype)
@@ -73,12 +78,14 @@ class Layout:
 
 
 class LaneState:
-    """Parameters, momentum and buffers of K networks of one architecture.
+    """Parameters, buffers and what the optimiser remembers of K networks of one architecture.
 
     Attributes:
         layout: How a row is laid out.
         params: (K, P) parameters.
-        momentum: (K, P) velocity of the optimiser, zero at the start.
+        momentum: (K, P) velocity of SGD, or AdamW's mean of the gradients; zero at the start.
+        square: (K, P) AdamW's mean of the squared gradients; None if the optimiser needs none.
+        steps: Optimiser steps done.
         buffers: By name, (K, ...) buffers such as running statistics.
     """
 
@@ -93,12 +100,20 @@ class LaneState:
         shape = (len(modules), self.layout.size)
         self.params = torch.zeros(shape, dtype=self.layout.dtype, device=device)
         self.momentum = torch.zeros_like(self.params)
+        self.square: Tensor | None = None
+        self.steps = 0
         self.buffers = {
             name: torch.zeros((len(modules), *buffer.shape), dtype=buffer.dtype, device=device)
             for name, buffer in modules[0].named_buffers()
         }
         for lane, module in enumerate(modules):
             self.load_lane(lane, module.state_dict())
+
+    def with_square(self) -> Tensor:
+        """:attr:`square`, made with zeros if there was none."""
+        if self.square is None:
+            self.square = torch.zeros_like(self.params)
+        return self.square
 
     def views(self, lane: int) -> dict[str, Tensor]:
         """Parameters and buffers of one lane by name; they share the state's memory."""
@@ -109,7 +124,7 @@ class LaneState:
         return {name: view.to("cpu", copy=True) for name, view in self.views(lane).items()}
 
     def load_lane(self, lane: int, state_dict: Mapping[str, Tensor]) -> None:
-        """Overwrites the parameters and buffers of one lane; momentum stays.
+        """Overwrites the parameters and buffers of one lane; what the optimiser remembers stays.
 
         Args:
             lane: 0-based.
@@ -123,10 +138,13 @@ class LaneState:
             view.copy_(state_dict[name].detach())
 
     def state_dict(self) -> dict[str, object]:
-        """A copy of everything, on the CPU, for a checkpoint."""
+        """A copy of everything, on the CPU, for a checkpoint; ``square`` is in it only if the optimiser needs it."""
+        square = {} if self.square is None else {"square": self.square.to("cpu", copy=True)}
         return {
             "params": self.params.to("cpu", copy=True),
             "momentum": self.momentum.to("cpu", copy=True),
+            **square,
+            "steps": self.steps,
             "buffers": {name: stack.to("cpu", copy=True) for name, stack in self.buffers.items()},
         }
 
@@ -134,9 +152,14 @@ class LaneState:
         """Overwrites everything with what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: The state is of another network or another number of lanes; nothing is changed then.
+            ValueError: The state is of another network, another optimiser or another number of lanes; nothing is
+                changed then.
         """
+        if (state.get("square") is None) != (self.square is None):
+            have, need = ("no second moments", "AdamW") if self.square is not None else ("second moments", "SGD")
+            raise ValueError(f"the state must fit the optimiser, got {have} for {need}. Train afresh.")
         pairs = [(self.params, state["params"]), (self.momentum, state["momentum"])]
+        pairs += [] if self.square is None else [(self.square, state["square"])]
         pairs += [(stack, state["buffers"].get(name)) for name, stack in self.buffers.items()]
         for mine, theirs in pairs:
             if theirs is None or theirs.shape != mine.shape:
@@ -146,3 +169,4 @@ class LaneState:
                 )
         for mine, theirs in pairs:
             mine.copy_(theirs)
+        self.steps = int(state.get("steps", 0))

@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainables.data import PackedDataset, Split, prepare
-from trainables.engine.loop import LoopExecutor
+from trainables.data import prepare
+from trainables.diagnostics import mean_teacher_statistics
+from trainables.engine.loop import Gate, LoopExecutor, Objective
+from trainables.engine.measure import Evaluation
+from trainables.engine.network import assemble, restore
+from trainables.engine.resident import ResidentData
 from trainables.engine.schedule import lr_at
+from trainables.engine.start import StartOfLearning
 from trainables.engine.state import LaneState
-from trainables.losses import loss_function, predicted_log_probabilities
-from trainables.models import build
-from trainables.recipe import Recipe
+from trainables.engine.teaching import TeacherLogits, require
+from trainables.loss_settings import DistilledLoss
+from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
+from trainables.recipe import Recipe, Teacher
+from trainables.teachers import Shelf
+
+MEMBER_STRIDE = 2**20
+"""Member m of a seed's ensemble is trained with ``seed + m * MEMBER_STRIDE``: no study's seeds lie so far apart."""
 
 _WATCH_STEPS = 64
 """Losses are read from the device after so many steps: a divergence costs at most these."""
-_EVALUATION_BATCH = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaneReport:
-    """One epoch of one lane.
+    """One epoch of one seed.
 
     Attributes:
-        lane: 0-based.
+        lane: 0-based place of the seed.
         seed: Of the lane.
         epoch: 1-based.
         epoch_time_s: The lane's share of the epoch's wall time, evaluation included: all lanes' add up to it.
         metrics: ``train/loss`` (the training loss, mean over the samples as they were seen), ``train/accuracy``,
             ``val/loss`` (negative log-likelihood of the predicted probabilities, without label smoothing),
-            ``val/accuracy``, ``optimizer/lr`` (of the epoch's last step), and after the last epoch ``test/loss``,
-            ``test/accuracy`` if asked for. Losses in nats, accuracies in 0..1.
+            ``val/accuracy``, ``optimizer/lr`` (of the epoch's last step). After the first epoch also ``teacher/...``,
+            after the last one calibration and logit statistics, and ``test/...`` if asked for; with
+            ``diagnostics.theory`` also ``probe/...`` and ``theory/...``. Losses in nats, accuracies in 0..1. With
+            several members, ``train/...`` and logit statistics are their means, all else is of their mean
+            probabilities.
     """
 
     lane: int
@@ -61,7 +71,7 @@ class Divergence:
 
 
 class Training:
-    """One training run of K lanes: the same recipe, one seed each.
+    """One training run of K lanes: the same recipe, one seed each, and for each seed as many members as it asks for.
 
     A lane's numbers depend on its seed only, not on K, and continuing from a state gives the numbers of the
     uninterrupted run (bit-equal on the CPU).
@@ -69,6 +79,8 @@ class Training:
     Attributes:
         recipe: What is trained.
         seeds: Of the lanes.
+        data: What it is trained on.
+        last_epoch: The epoch after which it ends; the schedule may be longer.
         epoch: Number of epochs done.
         divergence: Set when the run broke down; it cannot go on then.
     """
@@ -82,6 +94,9 @@ class Training:
         data_root: str | Path | None = None,
         test: bool = False,
         max_loss: float = 1000.0,
+        until: int | None = None,
+        teachers: Mapping[str, Teacher] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         """Prepares the data and the initial networks.
 
@@ -92,34 +107,47 @@ class Training:
             data_root: Folder of the packed data sets; default as ``trainables.data.data_root``.
             test: Whether to evaluate on the test split after the last epoch; otherwise it is never opened.
             max_loss: A step whose training loss is above it counts as divergence; nats.
+            until: End after this epoch of the schedule; None for its last one.
+            teachers: What the names in the recipe mean.
+            shelf: Where these teachers are kept.
 
         Raises:
-            ValueError: There is no seed or a negative one, or model or data set are unknown.
+            ValueError: There is no seed or a negative one, model or data set are unknown, a teacher is not trained, or
+                the logit norm at the start cannot be reached.
         """
         if not seeds or min(seeds) < 0:
             raise ValueError(f"seeds must be one number >= 0 for each lane, got {list(seeds)}. Use for example [0].")
         self.recipe = recipe
         self.seeds = tuple(seeds)
+        self.last_epoch = recipe.epochs if until is None else until
         self.epoch = 0
         self.divergence: Divergence | None = None
-        self._device = torch.device(device)
         self._test = test
         self._max_loss = max_loss
-        self._data = prepare(recipe.dataset, data_root)
-        channels = (-1, *[1] * (len(self._data.input_shape) - 1))
-        self._mean = torch.tensor(self._data.mean, device=self._device).view(channels)
-        self._std = torch.tensor(self._data.std, device=self._device).view(channels)
-        modules = [
-            build(recipe.model, input_shape=self._data.input_shape, num_classes=self._data.num_classes, seed=seed)
-            for seed in self.seeds
-        ]
-        self._state = LaneState(modules, self._device)
-        self._executor = LoopExecutor(modules, self._state, loss_function(recipe.loss), recipe.optimizer)
+        self.data = ResidentData(prepare(recipe.dataset, data_root), torch.device(device))
+        needed = {
+            name: require(name, teachers or {}, shelf or Shelf("teachers"), self.data.packed.digest)
+            for name in recipe.names
+        }
+        self._teacher: TeacherLogits | None = None
+        if isinstance(recipe.loss, DistilledLoss) and shelf is not None:
+            self._teacher = TeacherLogits(needed[recipe.loss.teacher], shelf, self.data)
+        self._lane_seeds = [seed + m * MEMBER_STRIDE for seed in self.seeds for m in range(recipe.members)]
+        self._modules: list[nn.Module] = []
+        for seed in self._lane_seeds:
+            below = None if recipe.base is None or shelf is None else restore(needed[recipe.base], shelf, self.data)
+            self._modules.append(assemble(recipe, seed, self.data, below))
+        self._state = LaneState(self._modules, self.data.device)
+        self._executor = LoopExecutor(self._modules, self._state, recipe.optimizer)
+        self._evaluation = Evaluation(self._executor, self.data, recipe.loss, recipe.members)
+        self._start: StartOfLearning | None = None
+        if recipe.diagnostics.theory:
+            self._start = StartOfLearning(recipe, self._modules[:: recipe.members], self.data)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end without a divergence."""
-        return self.epoch == self.recipe.epochs and self.divergence is None
+        return self.epoch == self.last_epoch and self.divergence is None
 
     def train_epoch(self) -> list[LaneReport]:
         """Trains and evaluates one epoch; stops within it if a lane diverges (see :attr:`divergence`).
@@ -136,22 +164,43 @@ class Training:
                 f"training must not go on after its end or a divergence, got one at epoch {self.epoch}. Start anew."
             )
         started = time.perf_counter()
-        metrics = self._train()
-        self._evaluate("val", metrics)
+        parts = [self._before_learning()] if self.epoch == 0 else []
+        parts.append(self._train())
+        last = self.epoch + 1 == self.last_epoch and self.divergence is None
+        parts.append(self._evaluation.thorough("val") if last else self._evaluation.quick("val"))
         self.epoch += 1
         if self.divergence is None:
-            self.divergence = self._divergence_in_validation(metrics)
+            self.divergence = self._divergence_in_validation(parts[-1])
         if self._test and self.finished:
-            self._evaluate("test", metrics)
+            parts.append(self._evaluation.thorough("test"))
+        if self._start is not None:
+            parts.append(self._start.metrics())
         seconds = (time.perf_counter() - started) / len(self.seeds)
         return [
-            LaneReport(lane=lane, seed=seed, epoch=self.epoch, epoch_time_s=seconds, metrics=metrics[lane])
+            LaneReport(
+                lane=lane,
+                seed=seed,
+                epoch=self.epoch,
+                epoch_time_s=seconds,
+                metrics={name: value for part in parts for name, value in part[lane].items()},
+            )
             for lane, seed in enumerate(self.seeds)
         ]
 
+    def network(self, lane: int) -> nn.Module:
+        """The first network of a lane; it shares the memory of this run."""
+        return self._modules[lane * self.recipe.members]
+
     def lane_state_dict(self, lane: int) -> dict[str, Tensor]:
-        """Parameters and buffers of one lane as a plain ``state_dict`` on the CPU."""
-        return self._state.lane(lane)
+        """Parameters and buffers of a lane as a plain ``state_dict`` on the CPU; of members, ``members.0.`` and on."""
+        first = lane * self.recipe.members
+        if self.recipe.members == 1:
+            return self._state.lane(first)
+        return {
+            f"members.{m}.{name}": value
+            for m in range(self.recipe.members)
+            for name, value in self._state.lane(first + m).items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is needed to go on, in types that ``torch.load(weights_only=True)`` reads."""
@@ -160,6 +209,7 @@ class Training:
             "epoch": self.epoch,
             "divergence": None if self.divergence is None else asdict(self.divergence),
             "lanes": self._state.state_dict(),
+            "start": None if self._start is None else self._start.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # Any: what a checkpoint holds
@@ -173,23 +223,49 @@ class Training:
         self._state.load_state_dict(state["lanes"])
         self.epoch = state["epoch"]
         self.divergence = None if state["divergence"] is None else Divergence(**state["divergence"])
+        if self._start is not None:
+            self._start.load_state_dict(state["start"])
+
+    def _before_learning(self) -> list[dict[str, float]]:
+        """What is known before the first step: what the teacher says, and how fast learning should begin."""
+        found: dict[str, float] = {}
+        loss = self.recipe.loss
+        if isinstance(loss, DistilledLoss) and self._teacher is not None:
+            found = mean_teacher_statistics(
+                self._teacher.over(self.data),
+                self.data.targets("train"),
+                tau1=loss.tau1,
+                tau2=loss.tau2,
+                center=loss.center_logits,
+            )
+        lanes = [dict(found) for _ in self.seeds]
+        if self._start is not None:
+            for lane, predicted in enumerate(self._start.predict(self._objective)):
+                lanes[lane] |= predicted
+        return lanes
 
     def _train(self) -> list[dict[str, float]]:
-        inputs, targets = _resident(self._data, "train", self._device)
-        orders = [self._order(seed, len(targets)) for seed in self.seeds]
+        targets = self.data.targets("train")
+        orders = [self._order(seed, len(targets)) for seed in self._lane_seeds]
         steps = len(orders[0])
         losses: list[list[float]] = []
-        hits = [torch.zeros((), dtype=torch.int64, device=self._device) for _ in self.seeds]
+        lanes = range(len(orders))
+        hits = [torch.zeros((), dtype=torch.int64, device=self.data.device) for _ in lanes]
+        agreed: list[Tensor] = []
         for first in range(0, steps, _WATCH_STEPS):
             chunk_losses: list[Tensor] = []
             chunk_logits: list[list[Tensor]] = []
             for step in range(first, min(first + _WATCH_STEPS, steps)):
-                samples = [self._normalised(inputs.index_select(0, order[step])) for order in orders]
-                labels = [targets.index_select(0, order[step]) for order in orders]
-                step_losses, step_logits = self._executor.train_step(samples, labels, self._lr(step / steps))
-                chunk_losses += step_losses
-                chunk_logits.append(step_logits)
-            values = torch.stack(chunk_losses).view(-1, len(self.seeds)).tolist()  # the only wait for the device
+                lr, moment = self._lr(step / steps), self.epoch + step / steps
+                batches = [self.data.batch("train", order[step]) for order in orders]
+                objectives = [self._objective(moment, orders[lane][step], *batches[lane]) for lane in lanes]
+                done = self._executor.train_step([samples for samples, _ in batches], objectives, lr)
+                chunk_losses += done.losses
+                chunk_logits.append(done.logits)
+                agreed += [gate for gate in done.gates if gate is not None]
+                if self._start is not None:
+                    self._start.observe(lr)
+            values = torch.stack(chunk_losses).view(-1, len(orders)).tolist()  # the only wait for the device
             self.divergence = self._divergence_in_training(values, first)
             kept = len(values) if self.divergence is None else self.divergence.step - first
             losses += values[:kept]
@@ -199,27 +275,46 @@ class Training:
             if self.divergence is not None:
                 break
         sizes = [len(batch) for batch in orders[0][: len(losses)]]
-        return [
+        lr = self._lr((len(losses) - 1) / steps)
+        metrics = [
             {
                 "train/loss": sum(row[lane] * size for row, size in zip(losses, sizes, strict=True)) / sum(sizes),
                 "train/accuracy": count / sum(sizes),
-                "optimizer/lr": self._lr((len(losses) - 1) / steps),
+                "optimizer/lr": lr,
             }
             for lane, count in enumerate(torch.stack(hits).tolist())
         ]
+        if agreed:
+            shares = torch.stack(agreed).view(-1, len(orders)).double().mean(0).tolist()
+            metrics = [{**found, "train/distilled_steps": share} for found, share in zip(metrics, shares, strict=True)]
+        return self._over_members(metrics)
 
-    def _evaluate(self, split: Split, metrics: list[dict[str, float]]) -> None:
-        inputs, targets = _resident(self._data, split, self._device)
-        sums = torch.zeros(len(self.seeds), 2, dtype=torch.float64, device=self._device)
-        for start in range(0, len(targets), _EVALUATION_BATCH):
-            labels = targets[start : start + _EVALUATION_BATCH]
-            samples = self._normalised(inputs[start : start + _EVALUATION_BATCH])
-            for lane, logits in enumerate(self._executor.predict(samples)):
-                log_probabilities = predicted_log_probabilities(logits, self.recipe.loss)
-                sums[lane, 0] += F.nll_loss(log_probabilities, labels, reduction="sum")
-                sums[lane, 1] += (logits.argmax(dim=1) == labels).sum()
-        for lane, (loss, hits) in enumerate((sums / len(targets)).tolist()):
-            metrics[lane] |= {f"{split}/loss": loss, f"{split}/accuracy": hits}
+    def _objective(
+        self, moment: float, positions: Tensor, samples: Tensor, labels: Tensor
+    ) -> Callable[[Tensor], Objective]:
+        """What a step minimises, as a function of its logits.
+
+        Args:
+            moment: Epochs done.
+            positions: (B,) of the samples in the training split.
+            samples: (B, ...) of the batch.
+            labels: (B,) int64.
+        """
+        loss = self.recipe.loss
+        taught = self._teacher is not None and distils_at(loss, moment)
+        says = self._teacher.of(positions, samples) if taught and self._teacher is not None else None
+        if taught and isinstance(loss, DistilledLoss) and loss.agreement is not None:
+            from_labels, from_teacher = distillation_parts(loss)
+            gate = Gate(cosine=loss.agreement, last_layer_only=loss.agreement_layers == "last")
+            return lambda logits: (from_labels(logits, labels, says), from_teacher(logits, labels, says), gate)
+        function = loss_function(loss, moment)
+        return lambda logits: function(logits, labels, says)
+
+    def _over_members(self, lanes: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Means over the members of every seed."""
+        m = self.recipe.members
+        groups = [lanes[first : first + m] for first in range(0, len(lanes), m)]
+        return [{name: sum(lane[name] for lane in group) / m for name in group[0]} for group in groups]
 
     def _divergence_in_training(self, losses: list[list[float]], first: int) -> Divergence | None:
         epoch = self.epoch + 1
@@ -231,14 +326,14 @@ class Training:
                     reason = f"train/loss {loss:.3g} is above max_loss {self._max_loss:g} at epoch {epoch}, step {step}"
                 else:
                     continue
-                return Divergence(epoch=epoch, step=step, lane=lane, reason=reason)
+                return Divergence(epoch=epoch, step=step, lane=lane // self.recipe.members, reason=reason)
         return None
 
     def _divergence_in_validation(self, metrics: list[dict[str, float]]) -> Divergence | None:
         for lane, values in enumerate(metrics):
             if not math.isfinite(values["val/loss"]):
                 reason = f"val/loss is {values['val/loss']} after epoch {self.epoch}"
-                steps = math.ceil(self._data.sizes["train"] / self.recipe.batch_size)
+                steps = math.ceil(self.data.packed.sizes["train"] / self.recipe.batch_size)
                 return Divergence(epoch=self.epoch, step=steps, lane=lane, reason=reason)
         return None
 
@@ -248,15 +343,5 @@ class Training:
     def _order(self, seed: int, samples: int) -> tuple[Tensor, ...]:
         """The batches of the coming epoch: positions in the train split, (B,) int64 each; the last may be shorter."""
         generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, self.epoch + 1])))
-        order = torch.from_numpy(generator.permutation(samples)).to(self._device)
+        order = torch.from_numpy(generator.permutation(samples)).to(self.data.device)
         return torch.split(order, self.recipe.batch_size)
-
-    def _normalised(self, samples: Tensor) -> Tensor:
-        return samples.float().sub_(self._mean).div_(self._std)
-
-
-@lru_cache(maxsize=3)
-def _resident(data: PackedDataset, split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """One split on the device, kept for the next trials of this process; on the CPU these are the shared pages."""
-    inputs, targets = data.load(split)
-    return torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+ROOT_VARIABLE = "THERMOTUNE_ROOT"
+DEFAULT_ROOT = "thermotune-runs"
+
+RootOption = Annotated[
+    Path,
+    typer.Option("--root", envvar=ROOT_VARIABLE, help="Folder of all studies.", show_default=DEFAULT_ROOT),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a value of the study file; may be repeated."),
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray and Optuna say what they say.")]
+FormatName = Literal["table", "json", "markdown", "html"]
+TextFormatName = Literal["table", "json", "markdown"]
+TextFormatOption = Annotated[TextFormatName, typer.Option("--format", "-f", help="How to write it.")]
+FormatOption = Annotated[FormatName, typer.Option("--format", "-f", help="How to write it.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the root.")]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A study file, or the name of a packaged study.")]
+ROOT = Path(DEFAULT_ROOT)

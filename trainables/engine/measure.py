@@ -1,0 +1,82 @@
+"""What is measured on a split: likelihood and accuracy after every epoch, calibration and logits after the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.data import Split
+from trainables.diagnostics import calibration_metrics, fit_temperature, logit_statistics, stationary_threshold
+from trainables.engine.loop import LoopExecutor
+from trainables.engine.resident import ResidentData
+from trainables.loss_settings import Loss, TamperedLoss
+from trainables.losses import predicted_log_probabilities
+
+
+class Evaluation:
+    """Measures K seeds with M members each; a seed's prediction is the mean of its members' probabilities."""
+
+    def __init__(self, executor: LoopExecutor, data: ResidentData, loss: Loss, members: int) -> None:
+        self._executor = executor
+        self._data = data
+        self._loss = loss
+        self._members = members
+        self._temperatures: list[Tensor] | None = None
+
+    def quick(self, split: Split) -> list[dict[str, float]]:
+        """``loss`` and ``accuracy`` on a split, for each seed."""
+        sums: list[Tensor] = []
+        for samples, labels in self._data.chunks(split):
+            found = [
+                torch.stack([F.nll_loss(p, labels, reduction="sum").double(), (p.argmax(1) == labels).sum().double()])
+                for p in self._predictions(self._executor.predict(samples))
+            ]
+            sums.append(torch.stack(found))
+        means = torch.stack(sums).sum(0) / len(self._data.targets(split))
+        return [{f"{split}/loss": loss, f"{split}/accuracy": accuracy} for loss, accuracy in means.tolist()]
+
+    def thorough(self, split: Split) -> list[dict[str, float]]:
+        """The same with calibration, on ``val`` also with logit statistics.
+
+        The temperature is fitted on ``val``, which has to be measured first; on ``test`` it is only applied.
+        """
+        labels = self._data.targets(split)
+        chunks = [self._executor.predict(samples) for samples, _ in self._data.chunks(split)]
+        logits = [torch.cat(lane).float() for lane in zip(*chunks, strict=True)]
+        predictions = self._predictions(logits)
+        if not all(bool(p.isfinite().all()) for p in predictions):
+            return self.quick(split)  # a divergence, which the caller will see
+        if split == "val":
+            self._temperatures = [fit_temperature(p, labels) for p in predictions]
+        assert self._temperatures is not None, "val is measured before test"
+        found = []
+        for seed, p in enumerate(predictions):
+            metrics = {
+                f"{split}/loss": float(F.nll_loss(p, labels)),
+                f"{split}/accuracy": float((p.argmax(1) == labels).double().mean()),
+                **calibration_metrics(split, p, labels, self._temperatures[seed]),
+            }
+            if split == "val":
+                metrics["val/refit_temperature"] = float(self._temperatures[seed])
+                metrics |= self._of_logits(logits[seed * self._members : (seed + 1) * self._members])
+            found.append(metrics)
+        return found
+
+    def _predictions(self, logits: Sequence[Tensor]) -> list[Tensor]:
+        """Log-probabilities (B, C) of every seed, from the logits of every lane."""
+        lanes = [predicted_log_probabilities(z, self._loss) for z in logits]
+        if self._members == 1:
+            return lanes
+        groups = torch.stack(lanes).view(-1, self._members, *lanes[0].shape)
+        return list(groups.logsumexp(dim=1) - torch.tensor(self._members).log())
+
+    def _of_logits(self, members: Sequence[Tensor]) -> dict[str, float]:
+        statistics = [logit_statistics(z) for z in members]
+        if isinstance(self._loss, TamperedLoss):
+            for z, found in zip(members, statistics, strict=True):
+                threshold = stationary_threshold(z.log_softmax(1), self._loss.alpha)
+                found["val/stationary_threshold"] = float(threshold.mean())
+        return {name: sum(found[name] for found in statistics) / len(statistics) for name in statistics[0]}

@@ -1,0 +1,72 @@
+"""The network of a recipe: built by name, started at the wished logit norm, put on top of a frozen one."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from trainables.engine.resident import ResidentData
+from trainables.loss_settings import TemperedLoss
+from trainables.models import build
+from trainables.models.frozen import OnTopOf
+from trainables.models.logit_norm import with_logit_norm
+from trainables.recipe import Recipe
+from trainables.teachers import Shelf, StoredTeacher
+
+_TWIN_SEED = 2**31
+"""Added to a seed for the second network of logit_norm_mode twin."""
+
+
+def assemble(recipe: Recipe, seed: int, data: ResidentData, base: nn.Module | None = None) -> nn.Module:
+    """A new network for a recipe, in training mode on the CPU; equal arguments give bit-equal parameters.
+
+    Args:
+        recipe: What is to be trained.
+        seed: Of the initial parameters.
+        data: Gives shapes, and the probe on which a logit norm is measured.
+        base: The trained network that ``recipe.base`` names; its parameters become buffers of the new one.
+
+    Raises:
+        ValueError: The logit norm cannot be reached in the chosen mode.
+    """
+
+    def plain(seed: int) -> nn.Module:
+        shape, classes = data.packed.input_shape, data.packed.num_classes
+        return build(recipe.model, input_shape=shape, num_classes=classes, seed=seed)
+
+    network = plain(seed)
+    loss = recipe.loss
+    if isinstance(loss, TemperedLoss) and loss.logit_norm is not None:
+        network = with_logit_norm(
+            network,
+            mode=loss.logit_norm_mode,
+            norm=loss.logit_norm,
+            beta=loss.beta,
+            probe=data.probe(recipe.diagnostics.probe_samples)[0].cpu(),
+            make_twin=lambda: plain(seed + _TWIN_SEED),
+        )
+    return network if base is None else OnTopOf(network, base)
+
+
+def restore(teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> nn.Module:
+    """A teacher from the shelf as a network in evaluation mode on the CPU, without gradients.
+
+    Raises:
+        ValueError: A network that it stands on is not on the shelf.
+    """
+    base = None
+    if teacher.recipe.base is not None:
+        below = shelf.get(teacher.needs[teacher.recipe.base])
+        if below is None:
+            raise ValueError(f"the base of teacher {teacher.name} must be on the shelf, but {teacher.needs} is not")
+        base = restore(below, shelf, data)
+    network = assemble(teacher.recipe, teacher.seed, data, base)
+    network.load_state_dict(teacher.weights())
+    return network.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, data: ResidentData) -> torch.Tensor:
+    """Raw logits (N, C) float32 over the training split in its order, on the CPU."""
+    network = network.to(data.device).eval()
+    return torch.cat([network(samples).float().cpu() for samples, _ in data.chunks("train")])

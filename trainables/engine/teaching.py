@@ -1,0 +1,114 @@
+"""What a teacher says to the batches of its student, and how a trained network becomes a teacher."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainables.engine.network import logits_of, restore
+from trainables.engine.resident import ResidentData
+from trainables.recipe import Teacher
+from trainables.teachers import LOGITS_LIMIT_BYTES, Shelf, StoredTeacher, address_of, kept_logits
+
+
+def require(name: str, teachers: Mapping[str, Teacher], shelf: Shelf, data_digest: str) -> StoredTeacher:
+    """A trained teacher by its name.
+
+    Raises:
+        ValueError: It is not on the shelf.
+    """
+    address = address_of(name, teachers, data_digest)
+    stored = shelf.get(address)
+    if stored is None:
+        raise ValueError(f"the teacher {name} must be trained first, but {shelf.root} holds no {address}")
+    return stored
+
+
+class TeacherLogits:
+    """A teacher's raw logits for training samples: looked up where they are kept, computed where they are not."""
+
+    def __init__(self, teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> None:
+        self._kept = _kept(teacher.folder, data.device)
+        self._network: nn.Module | None = None
+        if self._kept is None:
+            self._network = restore(teacher, shelf, data).to(data.device)
+
+    def of(self, positions: Tensor, samples: Tensor) -> Tensor:
+        """Logits (B, C) float32 without gradients.
+
+        Args:
+            positions: (B,) int64, of the samples in the training split.
+            samples: (B, ...) float32, the same samples as the student sees them.
+        """
+        if self._kept is not None:
+            return self._kept.index_select(0, positions)
+        assert self._network is not None
+        with torch.no_grad():
+            logits: Tensor = self._network(samples).float()
+        return logits
+
+    def over(self, data: ResidentData) -> Tensor:
+        """Logits (N, C) float32 over the whole training split."""
+        if self._kept is not None:
+            return self._kept
+        assert self._network is not None
+        return logits_of(self._network, data).to(data.device)
+
+
+def publish(
+    name: str,
+    teachers: Mapping[str, Teacher],
+    shelf: Shelf,
+    data: ResidentData,
+    *,
+    network: nn.Module,
+    metrics: Mapping[str, float],
+    train_time_s: float,
+) -> StoredTeacher:
+    """Puts a trained network on the shelf, with its logits over the training split unless these are too many.
+
+    Args:
+        name: Of the teacher.
+        teachers: It and all that it needs.
+        shelf: Where to.
+        data: What it was trained on.
+        network: The trained network; it is left in evaluation mode.
+        metrics: Of its last epoch.
+        train_time_s: Seconds that its training took.
+
+    Raises:
+        OSError: The shelf cannot be written.
+    """
+    teacher, digest = teachers[name], data.packed.digest
+    size = 4 * data.packed.sizes["train"] * data.packed.num_classes
+    return shelf.publish(
+        address_of(name, teachers, digest),
+        weights={key: value.detach().to("cpu", copy=True) for key, value in network.state_dict().items()},
+        logits=None if size > LOGITS_LIMIT_BYTES else logits_of(network, data).numpy(),
+        facts={
+            "name": name,
+            "recipe": teacher.recipe.model_dump(mode="json"),
+            "seed": teacher.seed,
+            "epoch": teacher.epoch or teacher.recipe.epochs,
+            "data": digest,
+            "needs": {needed: address_of(needed, teachers, digest) for needed in teacher.recipe.names},
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "metrics": dict(metrics),
+            "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "train_time_s": train_time_s,
+            "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
+        },
+    )
+
+
+@lru_cache(maxsize=2)
+def _kept(folder: Path, device: torch.device) -> Tensor | None:
+    """A teacher's cached logits on the device, for the next trials of this process too."""
+    logits = kept_logits(folder)
+    return None if logits is None else torch.from_numpy(logits).to(device)
