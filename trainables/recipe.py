@@ -59,13 +59,36 @@ class Diagnostics(Part):
     )
 
 
-class Schedule(Part):
+class Cosine(Part):
     """Learning rate over the run: linear warm-up, cosine, constant cool-down."""
 
     name: Literal["cosine"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear warm-up from floor * lr to lr")
     cooldown_epochs: float = Field(0.0, ge=0, description="last epochs, at floor * lr")
     floor: float = Field(1e-3, ge=0, le=1, description="lowest learning rate as a share of lr")
+
+
+class Step(Part):
+    """Learning rate over the run: linear warm-up, then a drop at every milestone."""
+
+    name: Literal["step"]
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear warm-up from floor * lr to lr")
+    floor: float = Field(1e-3, ge=0, le=1, description="learning rate at the beginning of the warm-up as a share of lr")
+    milestones: tuple[float, ...] = Field((30, 60, 90), description="epochs after which the learning rate drops")
+    factor: float = Field(0.1, gt=0, lt=1, description="by which it is multiplied at each of them")
+
+
+class EpochWise(Part):
+    """The schedule of the asymmetric-temperature code: constant within an epoch, next to nothing in the first."""
+
+    name: Literal["epochwise"]
+    warmup_epochs: int = Field(5, ge=1, description="epoch t up to this one has (t + 1e-6) / warmup_epochs of lr")
+    hold_epochs: int = Field(120, ge=0, description="the epoch from which drops are counted")
+    step_epochs: int = Field(30, ge=1, description="epochs between drops; the first comes so many after hold_epochs")
+    factor: float = Field(0.1, gt=0, lt=1, description="by which the learning rate is multiplied at each drop")
+
+
+Schedule = Annotated[Cosine | Step | EpochWise, Field(discriminator="name"), named("cosine")]
 
 
 class Recipe(Part):
@@ -79,7 +102,7 @@ class Recipe(Part):
     model: Annotated[str, AfterValidator(_known_model)] = Field("mlp-128-128", description="name of a network")
     loss: Loss = Field(default_factory=TemperedLoss)
     optimizer: Optimizer = Field(default_factory=Sgd)
-    schedule: Schedule = Field(default_factory=Schedule)
+    schedule: Schedule = Field(default_factory=Cosine)
     batch_size: int = Field(128, ge=1, description="samples a step")
     epochs: int = Field(27, ge=1, description="length of the whole run; the schedule ends there")
 
@@ -91,7 +114,8 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Recipe:
-        used = self.schedule.warmup_epochs + self.schedule.cooldown_epochs
+        cooldown = self.schedule.cooldown_epochs if isinstance(self.schedule, Cosine) else 0
+        used = self.schedule.warmup_epochs + cooldown
         if used > self.epochs:
             raise ValueError(
                 f"warm-up and cool-down must fit into the run, got {used:g} of {self.epochs} epochs; "

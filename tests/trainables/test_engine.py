@@ -15,6 +15,7 @@ from trainables.engine.loop import Gate, LoopExecutor, Objective
 from trainables.engine.state import LaneState, Layout
 from trainables.losses import tempered_cross_entropy
 from trainables.models import build
+from trainables.models.frozen import frozen
 from trainables.recipe import AdamW, Sgd
 
 CPU = torch.device("cpu")
@@ -284,3 +285,17 @@ def test_a_step_reads_no_number_from_the_device(loss: Loss, optimizer: Sgd | Ada
         assert numbers.count == 0
         done.losses[0].item()
     assert numbers.count == 1
+
+
+def test_rows_of_buffers_start_on_a_cache_line_because_frozen_weights_are_buffers():
+    modules = [frozen(build("mlp-17", input_shape=(1, 3, 3), num_classes=5, seed=seed)) for seed in range(3)]
+    for module in modules:
+        module.trained = nn.Linear(2, 2)
+    state = LaneState(modules, torch.device("cpu"))
+    for lane, module in enumerate(modules):
+        for name, view in state.views(lane).items():
+            assert view.data_ptr() % 64 == 0
+            assert torch.equal(view, module.state_dict()[name])
+    copied = LaneState(modules[::-1], torch.device("cpu"))
+    copied.load_state_dict(state.state_dict())
+    assert all(torch.equal(copied.buffers[name], stack) for name, stack in state.buffers.items())

@@ -50,7 +50,6 @@ class LearningProbe:
         self,
         network: nn.Module,
         inputs: Tensor,
-        targets: Tensor,
         *,
         beta: float,
         momentum: float,
@@ -62,24 +61,20 @@ class LearningProbe:
         Args:
             network: From (N, ...) to logits (N, K); the one that is trained, whose present parameters are always used.
             inputs: (M, ...), the probe, on the network's device.
-            targets: (M,) int64 classes of the probe; only their number is checked, as no timescale here needs them.
             beta: Inverse temperature, > 0; 1 for losses without one.
             momentum: Of the optimiser, in [0, 1).
             nesterov: Whether it looks ahead.
             ntk_rows_max: The exact kernel is of at most so many logits, of whole samples, but of one sample at least.
 
         Raises:
-            ValueError: beta or momentum are out of range, or inputs and targets differ in number.
+            ValueError: beta or momentum are out of range, or there is no input.
         """
         if not beta > 0:
             raise ValueError(f"beta must be > 0, got {beta}. Use 1 for a loss without temperature.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}. Use 0.9, or 0 for none.")
-        if len(inputs) != len(targets) or len(inputs) == 0:
-            raise ValueError(
-                f"the probe must have one target for each input and at least one, got {len(inputs)} inputs and "
-                f"{len(targets)} targets. Take both from the same samples."
-            )
+        if len(inputs) == 0:
+            raise ValueError("the probe must have at least one input, got none. Use 16.")
         self._network = network
         self._inputs = inputs
         self._beta = beta

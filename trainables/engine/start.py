@@ -34,12 +34,12 @@ class StartOfLearning:
         self._data = data
         self._descends = isinstance(recipe.optimizer, Sgd)
         self._beta = recipe.loss.beta if isinstance(recipe.loss, TemperedLoss) else 1.0
-        samples, labels = data.probe(recipe.diagnostics.probe_samples)
+        samples, _ = data.probe(recipe.diagnostics.probe_samples)
         momentum, nesterov = 0.0, False
         if isinstance(recipe.optimizer, Sgd):
             momentum, nesterov = recipe.optimizer.momentum, recipe.optimizer.nesterov
         self._probes = [
-            LearningProbe(network, samples, labels, beta=self._beta, momentum=momentum, nesterov=nesterov)
+            LearningProbe(network, samples, beta=self._beta, momentum=momentum, nesterov=nesterov)
             for network in self._networks
         ]
 

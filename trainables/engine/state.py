@@ -103,8 +103,7 @@ class LaneState:
         self.square: Tensor | None = None
         self.steps = 0
         self.buffers = {
-            name: torch.zeros((len(modules), *buffer.shape), dtype=buffer.dtype, device=device)
-            for name, buffer in modules[0].named_buffers()
+            name: _aligned_stack(len(modules), buffer, device) for name, buffer in modules[0].named_buffers()
         }
         for lane, module in enumerate(modules):
             self.load_lane(lane, module.state_dict())
@@ -170,3 +169,11 @@ class LaneState:
         for mine, theirs in pairs:
             mine.copy_(theirs)
         self.steps = int(state.get("steps", 0))
+
+
+def _aligned_stack(lanes: int, buffer: Tensor, device: torch.device) -> Tensor:
+    """Zeros (K, ...) of a buffer's shape and type, every row of which starts on a cache line: it may be a weight."""
+    step = _ALIGNMENT_BYTES // buffer.element_size()
+    room = max(math.ceil(buffer.numel() / step) * step, step)
+    rows = torch.zeros((lanes, room), dtype=buffer.dtype, device=device)
+    return rows[:, : buffer.numel()].view(lanes, *buffer.shape)
