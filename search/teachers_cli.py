@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Train, list and show teachers, which studies share.")
 
+TeacherArgument = Annotated[str, typer.Argument(metavar="TEACHER", help="Its name, or the beginning of its address.")]
 FormatOption = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="How to write it.")]
 
 
@@ -53,7 +55,7 @@ def show_all(root: RootOption = ROOT, form: FormatOption = "table") -> None:
 
 @app.command(epilog="Example: thermotune teachers show big")
 def show(
-    teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="Its name, or the beginning of its address.")],
+    teacher: TeacherArgument,
     root: RootOption = ROOT,
     form: FormatOption = "table",
 ) -> None:
@@ -67,6 +69,41 @@ def show(
             continue
         for key, value in plain.items():
             typer.echo(f"{key:14} {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+@app.command(
+    epilog="Example: thermotune teachers statistics big --tau1 4 --gap 0 --gap 2 | "
+    "thermotune teachers statistics big --per-sample big.parquet"
+)
+def statistics(
+    teacher: TeacherArgument,
+    tau1: Annotated[float, typer.Option(help="Temperature of the true class.")] = 4.0,
+    gaps: Annotated[
+        list[float] | None, typer.Option("--gap", help="tau1 - tau2; may be repeated. Default: 0, 2.")
+    ] = None,
+    per_sample: Annotated[
+        Path | None, typer.Option(help="Also write every sample's statistics to this parquet file (one gap only).")
+    ] = None,
+    root: RootOption = ROOT,
+    form: FormatOption = "table",
+) -> None:
+    """Show what a teacher tells a student at given temperatures: its logits, DA, DV, IV, and flips."""
+    from search.errors import UsageError
+    from search.teaching import find_teachers
+    from search.teaching import statistics as measure
+
+    chosen = gaps or ([2.0] if per_sample else [0.0, 2.0])
+    if per_sample is not None and len(chosen) > 1:
+        raise UsageError(f"--per-sample must have one --gap, got {len(chosen)}")
+    found = find_teachers(root, teacher)[0]
+    rows = {f"gap {gap:g}": measure(found, tau1, gap, per_sample) for gap in chosen}
+    if form == "json":
+        typer.echo(json.dumps({"teacher": found.address, "tau1": tau1, **rows}, indent=2))
+        return
+    typer.echo(f"{found.name} ({found.address}), tau1 {tau1:g}; means over the training split")
+    for key in next(iter(rows.values())):
+        values = "  ".join(f"{name}: {row[key]:<10.4g}" for name, row in rows.items())
+        typer.echo(f"{key.removeprefix('teacher/').replace('_', ' '):20} {values}")
 
 
 def _plain(teacher: StoredTeacher) -> dict[str, Any]:  # Any: JSON

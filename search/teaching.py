@@ -1,7 +1,8 @@
-"""Training the teachers of a study by themselves, in this process and without Ray."""
+"""Teachers by themselves: training them in this process and without Ray, finding them, and what they say."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from search.study import Study
 from trainables.data import prepare
 from trainables.recipe import Teacher
 from trainables.session import TrialConfig, TrialSession
-from trainables.teachers import Shelf, StoredTeacher, address_of, in_order
+from trainables.teachers import Shelf, StoredTeacher, address_of, in_order, kept_logits
 
 REPORT_EVERY_S = 2.0
 """Epochs shorter than this are reported together; seconds."""
@@ -79,14 +80,8 @@ def _train(name: str, teacher: Teacher, study: Study, shelf: Shelf, address: str
         if report["divergence"] is not None:
             raise ThermotuneError(f"teacher {name} diverged: {report['divergence']['reason']}. Lower its learning rate")
         if report["finished"]:
-            _remove(unfinished)
+            shutil.rmtree(unfinished, ignore_errors=True)
             return
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_teachers(root: Path, wanted: str) -> list[StoredTeacher]:
@@ -101,3 +96,50 @@ def find_teachers(root: Path, wanted: str) -> list[StoredTeacher]:
         there = ", ".join(sorted({teacher.name for teacher in all_of_them})) or "none yet"
         raise UsageError(f"a teacher must be on the shelf of {root}, got {wanted!r}; there: {there}")
     return found
+
+
+def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path | None) -> dict[str, float]:
+    """What a teacher tells a student at tau1 and tau2 = tau1 - gap, over the training split (methods.md C.2).
+
+    Args:
+        teacher: From the shelf.
+        tau1: Temperature of the true class.
+        gap: tau1 - tau2.
+        per_sample: A parquet file to write, with a row for every training sample in the order of the pack; or None.
+
+    Returns:
+        The means, by the names in ``results.schema.METRICS``.
+
+    Raises:
+        UsageError: A temperature is not > 0, the file cannot be written, or the data set is another one by now.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+
+    from trainables.diagnostics import mean_teacher_statistics, teacher_statistics
+    from trainables.engine.network import logits_of, restore
+    from trainables.engine.resident import ResidentData
+
+    tau2 = tau1 - gap
+    if not (tau1 > 0 and tau2 > 0):
+        raise UsageError(f"tau1 and tau2 = tau1 - gap must be > 0, got {tau1:g} and {tau2:g}")
+    data = ResidentData(prepare(teacher.recipe.dataset), torch.device("cpu"))
+    if data.packed.digest != teacher.data:
+        raise UsageError(
+            f"the data set {teacher.recipe.dataset} must be the one that {teacher.name} learnt, and is not"
+        )
+    kept = kept_logits(teacher.folder)
+    shelf = Shelf(teacher.folder.parent)
+    logits = logits_of(restore(teacher, shelf, data), data) if kept is None else torch.from_numpy(kept)
+    labels = data.targets("train")
+    if per_sample is not None:
+        columns = vars(teacher_statistics(logits, labels, tau1=tau1, tau2=tau2))
+        table = pa.table({"target": labels.numpy(), **{name: column.numpy() for name, column in columns.items()}})
+        try:
+            pq.write_table(table, per_sample)
+        except OSError as error:
+            raise UsageError(
+                f"--per-sample must name a file that can be written, got {per_sample} ({error})"
+            ) from error
+    return mean_teacher_statistics(logits, labels, tau1=tau1, tau2=tau2)

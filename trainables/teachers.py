@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.content import sha256_of, stamp_of
 from trainables.recipe import Recipe, Teacher
 
 if TYPE_CHECKING:
@@ -157,10 +158,10 @@ class Shelf:
         try:
             facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
             files = facts.pop("files")
-            stamp = tuple(_stamp(folder / name) for name in (_FACTS, *files))
+            stamp = tuple(stamp_of(folder / name) for name in (_FACTS, *files))
             if _sound.get(folder) != stamp:
                 for name, digest in files.items():
-                    if _sha256(folder / name) != digest:
+                    if sha256_of(folder / name) != digest:
                         raise ValueError(f"{name} does not match its sha256")
                 _sound[folder] = stamp
             return StoredTeacher(folder=folder, **{**facts, "recipe": Recipe.model_validate(facts["recipe"])})
@@ -202,10 +203,10 @@ class Shelf:
         try:
             fresh.chmod(0o755)  # mkdtemp makes it private, but a root may serve several users
             torch.save(dict(weights), fresh / _WEIGHTS)
-            files = {_WEIGHTS: _sha256(fresh / _WEIGHTS)}
+            files = {_WEIGHTS: sha256_of(fresh / _WEIGHTS)}
             if logits is not None:
                 np.save(fresh / _LOGITS, logits, allow_pickle=False)
-                files[_LOGITS] = _sha256(fresh / _LOGITS)
+                files[_LOGITS] = sha256_of(fresh / _LOGITS)
             (fresh / _FACTS).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n", encoding="utf-8")
             folder = self.root / address
             if folder.exists():  # damaged: get said so
@@ -221,13 +222,3 @@ class Shelf:
         if stored is None:
             raise OSError(f"the teacher at {self.root / address} cannot be read back")
         return stored
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _stamp(file: Path) -> tuple[str, int, int]:
-    status = file.stat()
-    return file.name, status.st_size, status.st_mtime_ns

@@ -1,6 +1,7 @@
 import json
 import subprocess
 
+import pyarrow.parquet as pq
 import pytest
 
 from search import cli
@@ -162,6 +163,21 @@ def test_teachers_are_trained_listed_and_shown(tmp_path):
     assert "mlp-512-512" in thermotune(root, "teachers", "list").stdout
     assert listed[0]["address"] in thermotune(root, "teachers", "show", "big").stdout
     assert listed[0]["address"] in thermotune(root, "teachers", "show", listed[0]["address"][:6]).stdout
+
+
+def test_what_a_teacher_says_is_shown_for_temperatures_and_written_for_every_sample(tmp_path):
+    root = tmp_path / "runs"
+    thermotune(root, "teachers", "train", "digits-kd", "--set", "recipe.epochs=1")
+    file = tmp_path / "says.parquet"
+    run = thermotune(root, "teachers", "statistics", "big", "--gap", "1", "--per-sample", str(file), "--format", "json")
+    means = json.loads(run.stdout)["gap 1"]
+    table = pq.read_table(file).to_pandas()
+    assert len(table) == 1079
+    assert table["derived_average"].mean() == pytest.approx(means["teacher/derived_average"])
+    assert table["flipped"].mean() == pytest.approx(means["teacher/flip_rate"])
+    assert "derived average" in thermotune(root, "teachers", "statistics", "big").stdout
+    bad = thermotune(root, "teachers", "statistics", "big", "--tau1", "1", "--gap", "1")
+    assert (bad.returncode, "must be > 0, got 1 and 0" in bad.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.content import sha256_of, stamp_of
+
 Split = Literal["train", "val", "test"]
 FORMAT = 1
 """Version of the files; part of the folder's name, so that two versions of thermotune do not fight over it."""
@@ -165,7 +167,7 @@ def _write(folder: Path, source: Source) -> None:
         for part in _PARTS:
             file = folder / f"{split}_{part}.npy"
             np.save(file, getattr(samples, part), allow_pickle=False)
-            files[file.name] = _sha256(file)
+            files[file.name] = sha256_of(file)
     meta = {
         "format": FORMAT,
         "name": source.name,
@@ -188,10 +190,10 @@ def _open(folder: Path) -> PackedDataset:
         digest = meta.pop("digest")
         if digest != _digest(meta):
             raise _Unusable(f"{folder / 'meta.json'} does not match its digest")
-        stamp = tuple(_stamp(folder / name) for name in ("meta.json", *meta["files"]))
+        stamp = tuple(stamp_of(folder / name) for name in ("meta.json", *meta["files"]))
         if _sound.get(folder) != stamp:
             for name, expected in meta["files"].items():
-                if _sha256(folder / name) != expected:
+                if sha256_of(folder / name) != expected:
                     raise _Unusable(f"{folder / name} does not match the sha256 in meta.json")
             _sound[folder] = stamp
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -225,16 +227,6 @@ def _channel_statistics(inputs: NDArray[np.uint8]) -> tuple[list[float], list[fl
 
 def _digest(meta: Mapping[str, Any]) -> str:  # Any: what JSON gives
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _stamp(file: Path) -> tuple[str, int, int]:
-    status = file.stat()
-    return file.name, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
