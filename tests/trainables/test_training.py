@@ -311,3 +311,17 @@ def test_a_run_may_end_before_its_schedule() -> None:
     assert short.finished
     a, b = short.lane_state_dict(0), whole.lane_state_dict(0)
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("mode", ["subtract", "twin", "twin_head", "head_scale"])
+@pytest.mark.parametrize("beta", [0.1, 3.0])
+def test_a_wished_logit_norm_is_met_in_every_mode_and_on_record(mode: str, beta: float) -> None:
+    wished = {"beta": beta, "logit_norm": 0.02, "logit_norm_mode": mode}
+    training = Training(recipe(loss=wished, optimizer=lr(0.01 / beta)), [3])
+    reports = run(training)
+    assert reports[0].metrics["probe/logit_norm_start"] == pytest.approx(0.02, rel=1e-3)
+    assert "probe/logit_norm_start" not in reports[1].metrics
+    assert reports[-1].metrics["val/accuracy"] > 0.15
+    again = Training(recipe(loss=wished, optimizer=lr(0.01 / beta)), [3])
+    again.load_state_dict(training.state_dict())
+    assert all(torch.equal(again.lane_state_dict(0)[n], v) for n, v in training.lane_state_dict(0).items())

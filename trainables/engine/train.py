@@ -23,8 +23,9 @@ from trainables.engine.schedule import lr_at
 from trainables.engine.start import StartOfLearning
 from trainables.engine.state import LaneState
 from trainables.engine.teaching import TeacherLogits, require
-from trainables.loss_settings import DistilledLoss
+from trainables.loss_settings import DistilledLoss, TemperedLoss
 from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
+from trainables.models.logit_norm import logit_norm, undisturbed_logits
 from trainables.recipe import Recipe, Teacher
 from trainables.teachers import Shelf
 
@@ -46,11 +47,11 @@ class LaneReport:
         epoch_time_s: The lane's share of the epoch's wall time, evaluation included: all lanes' add up to it.
         metrics: ``train/loss`` (the training loss, mean over the samples as they were seen), ``train/accuracy``,
             ``val/loss`` (negative log-likelihood of the predicted probabilities, without label smoothing),
-            ``val/accuracy``, ``optimizer/lr`` (of the epoch's last step). After the first epoch also ``teacher/...``,
-            after the last one calibration and logit statistics, and ``test/...`` if asked for; with
-            ``diagnostics.theory`` also ``probe/...`` and ``theory/...``. Losses in nats, accuracies in 0..1. With
-            several members, ``train/...`` and logit statistics are their means, all else is of their mean
-            probabilities.
+            ``val/accuracy``, ``optimizer/lr`` (of the epoch's last step). After the first epoch also ``teacher/...``
+            and, where one is asked for, the logit norm at the start; after the last one calibration and logit
+            statistics, and ``test/...`` if asked for; with ``diagnostics.theory`` also ``probe/...`` and
+            ``theory/...``. Losses in nats, accuracies in 0..1. With several members, ``train/...`` and logit
+            statistics are their means, all else is of their mean probabilities.
     """
 
     lane: int
@@ -239,6 +240,11 @@ class Training:
                 center=loss.center_logits,
             )
         lanes = [dict(found) for _ in self.seeds]
+        if isinstance(loss, TemperedLoss) and loss.logit_norm is not None:
+            samples, _ = self.data.probe(self.recipe.diagnostics.probe_samples)
+            for lane, metrics in enumerate(lanes):
+                norm = logit_norm(undisturbed_logits(self.network(lane), samples).detach())
+                metrics["probe/logit_norm_start"] = loss.beta * float(norm)
         if self._start is not None:
             for lane, predicted in enumerate(self._start.predict(self._objective)):
                 lanes[lane] |= predicted
