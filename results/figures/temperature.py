@@ -69,7 +69,7 @@ def temperature_figure(
     reference: str | None,
     baseline: MeanInterval | None,
 ) -> go.Figure:
-    """Metric against temperature: full trials above, those that ended early in a strip of their own below.
+    """Metric against temperature: full trials above, those that ended early (if any) in a strip of their own below.
 
     Args:
         points: Explored trials.
@@ -83,7 +83,9 @@ def temperature_figure(
     Returns:
         A figure; its y range follows trials trained to the end and confirmed values only.
     """
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
+    rows = 2 if any(p.state in _STRIP for p in points) else 1
+    heights = [0.8, 0.2] if rows == 2 else None
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=0.04)
     scale = 100 if metric.endswith("accuracy") else 1
     color = arm_colors(arms, reference)
     symbol = arm_symbols([arm for arm in arms if arm != reference], per_symbol=len(ARMS))  # where colours come again
@@ -101,10 +103,11 @@ def temperature_figure(
     in_key = len(arms) + len(confirmed) <= _KEY_ENTRIES
     for candidate in confirmed:
         _confirmed(figure, candidate, color[candidate.arm], metric, scale, in_key)
-    _strip(figure, points, color, metric)
+    if rows == 2:
+        _strip(figure, points, color, metric)
     figure.update_yaxes(title_text=axis_title(metric), range=span, row=1, col=1)
     style(figure, height=560 + (0 if in_key else 11 * len(arms)))
-    show_axis(figure, axis, [p.x for p in points] + [c.x for c in confirmed], row=2)
+    show_axis(figure, axis, [p.x for p in points] + [c.x for c in confirmed], row=rows)
     return figure
 
 

@@ -73,12 +73,13 @@ def _temperature(report: Report, explored: list[Trial]) -> Panel | None:
         if c.validation is not None and (x := _x(report, by_name[c.trial])) is not None
     ]
     baseline = report.reference.validation if report.reference else None
+    ended_early = any(point.state is not TrialState.COMPLETED for point in points)
+    strip = "; trials that ended early stand in the strip below, where only their place on the axis counts"
     return Panel(
         key="temperature",
         title=f"{metric_words(report.metric).capitalize()} against {axis.label}",
         caption="Open marks are trials of the search trained to the end (triangles: off the scale), diamonds the "
-        "candidates on fresh seeds with their 95 % interval; trials that ended early stand in the strip "
-        "below, where only their place on the axis counts.",
+        "candidates on fresh seeds with their 95 % interval" + (strip if ended_early else "") + ".",
         figure=figures.temperature_figure(
             points,
             confirmed,

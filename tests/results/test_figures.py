@@ -73,6 +73,12 @@ def test_trials_that_ended_early_stand_in_a_strip_of_their_own(state, row):
         assert (marks.marker.symbol, marks.marker.color) == ("x", "#c81e1e")
 
 
+def test_without_such_trials_there_is_no_strip_and_the_axis_is_still_labelled():
+    figure = temperature([point(1, 0.97), point(2, 0.5)])
+    assert "yaxis2" not in figure.to_dict()["layout"]
+    assert figure.layout.xaxis.title.text
+
+
 def test_the_baseline_is_a_line_with_its_interval():
     level = mean_interval([0.96, 0.97, 0.98])
     figure = temperature([point(1, 0.97)], baseline=level)
