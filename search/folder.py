@@ -12,12 +12,9 @@ from results.environment import collect
 from results.facts import amendments
 from results.lock import StudyLock
 from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
-from search.study import Study
+from search.study import SHELF, Study
 from trainables.data import prepare
 from trainables.teachers import Shelf, address_of
-
-SHELF = "teachers"
-"""Folder under the root where trained teachers are kept; no study may have this name."""
 
 
 def shelf_of(folder: Path) -> Path:
@@ -45,10 +42,6 @@ def create(study: Study, root: Path) -> Path:
         UsageError: The root cannot be written, or the study exists.
     """
     folder = root / study.name
-    if study.name == SHELF:
-        raise UsageError(
-            f"a study must not be called {SHELF}, which is the folder of trained teachers; use --set name=NEW"
-        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".study.yaml-{study.id}"

@@ -8,7 +8,16 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
 
 from search.asha import rungs
 from spaces import Axis, Coordinates, Fixed, Scalar, SearchSpace
@@ -32,6 +41,9 @@ def _by_path(raw: Any) -> Any:  # Any: pydantic passes what the file holds
     """``{loss: {name: tempered}}`` is as good as ``{loss.name: tempered}``."""
     return flatten(raw) if isinstance(raw, dict) else raw
 
+
+SHELF = "teachers"
+"""Folder under the root where trained teachers are kept; no study may have this name."""
 
 NAMES_OF_TEACHERS = ("loss.teacher", "base")
 """Paths of a recipe whose values are names of teachers."""
@@ -129,6 +141,15 @@ class Study(_Section):
     reference: str | None
     teachers: dict[Name, Teacher] = Field(default_factory=dict, description="networks that others learn from, by name")
     resources: Resources = Field(default_factory=Resources)
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_shelf(cls, name: str) -> str:
+        if name == SHELF:
+            raise ValueError(
+                f"a study must not be called {SHELF}, which is the folder of trained teachers; choose another"
+            )
+        return name
 
     @model_validator(mode="after")
     def _reference_exists(self) -> Study:

@@ -19,12 +19,16 @@ from pydantic import BaseModel, ValidationError
 from search.errors import Mistake, StudyFileError, UsageError
 from search.machine import Machine
 from search.study import Resources, Study, flatten, varied, with_values
-from spaces import PLAIN, Axis, Scalar, SearchSpace, SpaceError, default_space, rescaled
+from spaces import PLAIN, Axis, Fixed, Scalar, SearchSpace, SpaceError, default_space, rescaled
 from trainables.loss_settings import RecipeWarning
 from trainables.recipe import Recipe
+from trainables.teachers import in_order
 
 PACKAGED = Path(__file__).parent / "studies"
 """Folder of the studies that come with thermotune."""
+
+COMMON_VALUES = ("dataset", "epochs")
+"""Values of the recipe that no arm may change: trials are compared at the same epochs of the same data."""
 
 MIDDLE = 0.37
 """A place within a dimension: a range that only has whole numbers at its ends shows there."""
@@ -262,6 +266,16 @@ def _impossible_values(
     if not arms:
         return
     known = dict.fromkeys(path for values, _ in arms for path in flatten(values))
+    for path in COMMON_VALUES:
+        if path in axes:
+            yield (
+                f"space.{path}",
+                f"must be the same in the whole study, got {axes[path].spec()}",
+                "Make it several studies",
+            )
+    for arm, body in _items(full.get("arms")):
+        for where, problem, remedy in _impossible_arm(body, axes):
+            yield f"arms.{arm}.{where}", problem, remedy
     for path, axis in axes.items():
         if path not in known:
             close = difflib.get_close_matches(str(path), known, n=1)
@@ -281,6 +295,24 @@ def _impossible_values(
         SearchSpace(axes)
     except SpaceError as error:
         yield "space", str(error), ""
+
+
+def _impossible_arm(body: object, axes: Mapping[str, Axis]) -> Iterator[tuple[str, str, str]]:
+    """What an arm sets though all must have it in common, and what it searches though nothing of it varies."""
+    changes = body.get("set") if isinstance(body, dict) else None
+    changes = flatten(changes) if isinstance(changes, dict) else {}
+    for path in COMMON_VALUES:
+        if path in changes:
+            yield f"set.{path}", f"must be the same in the whole study, got {changes[path]}", "Make it several studies"
+    chosen = body.get("varies") if isinstance(body, dict) else None
+    free = [path for path, axis in axes.items() if not isinstance(axis.dimension, Fixed) and path not in changes]
+    for path in chosen if isinstance(chosen, list) else ():
+        if path not in free:
+            yield (
+                "varies",
+                f"must name paths of the space that the arm does not set, got {path}",
+                f"There: {', '.join(free)}",
+            )
 
 
 def _loss_is_lost(recipe: Recipe, full: Mapping[str, Any]) -> bool:
@@ -334,11 +366,11 @@ def _corners(space: SearchSpace) -> list[dict[str, Scalar]]:
 def _impossible_teachers(study: Study) -> Iterator[tuple[str, str]]:
     """Teachers that are not described, need themselves, or know other data."""
     try:
-        needed = study.needed_teachers
+        names = {*study.needed_teachers, *in_order(study.teachers, study.teachers)}
     except ValueError as error:
         yield "teachers", str(error)
         return
-    for name in needed:
+    for name in sorted(names):
         dataset = study.teachers[name].recipe.dataset
         if dataset != study.recipe.dataset:
             rule = f"must be the study's own, {study.recipe.dataset}, got {dataset}"

@@ -41,7 +41,7 @@ def train(
 @app.command("list", epilog="Example: thermotune teachers list --format json")
 def show_all(root: RootOption = ROOT, form: FormatOption = "table") -> None:
     """List the trained teachers of the root, the newest first."""
-    from search.folder import SHELF
+    from search.study import SHELF
     from trainables.teachers import Shelf
 
     found = Shelf(root / SHELF).all()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from results import formats
 from search.errors import ThermotuneError, UsageError
-from search.folder import SHELF
-from search.study import Study
+from search.study import SHELF, Study
 from trainables.data import prepare
 from trainables.recipe import Teacher
 from trainables.session import TrialConfig, TrialSession

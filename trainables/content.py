@@ -1,8 +1,11 @@
-"""Whether a file still holds what was written into it."""
+"""Files that several processes write and read: whose turn it is, and whether they hold what was written."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -16,3 +19,11 @@ def stamp_of(file: Path) -> tuple[str, int, int]:
     """Name, size and time of a file: equal stamps spare hashing it again."""
     status = file.stat()
     return file.name, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Holds a lock between processes; the system releases it when the process dies."""
+    with file.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

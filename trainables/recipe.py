@@ -134,7 +134,7 @@ class Teacher(Part):
     """A network trained before others that learn from it, or add to it."""
 
     recipe: Recipe
-    seed: int = Field(0, ge=0, description="seed of its initial parameters and of the order of its data")
+    seed: int = Field(0, ge=0, le=2**31, description="seed of its initial parameters and of the order of its data")
     epoch: int | None = Field(
         None,
         ge=1,

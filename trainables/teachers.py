@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.content import sha256_of, stamp_of
+from trainables.content import locked, sha256_of, stamp_of
 from trainables.recipe import Recipe, Teacher
 
 if TYPE_CHECKING:
@@ -209,13 +209,10 @@ class Shelf:
                 files[_LOGITS] = sha256_of(fresh / _LOGITS)
             (fresh / _FACTS).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n", encoding="utf-8")
             folder = self.root / address
-            if folder.exists():  # damaged: get said so
-                shutil.rmtree(folder)
-            try:
-                fresh.rename(folder)
-            except OSError:
+            with locked(self.root / ".lock"):
                 if self.get(address) is None:  # otherwise another process was faster
-                    raise
+                    shutil.rmtree(folder, ignore_errors=True)  # damaged: get said so
+                    fresh.rename(folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         stored = self.get(address)

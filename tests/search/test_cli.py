@@ -186,7 +186,7 @@ def test_what_a_teacher_says_is_shown_for_temperatures_and_written_for_every_sam
         (("teachers", "train", "digits-beta"), 2, "has no section teachers"),
         (("teachers", "train", "digits-kd", "bgi"), 2, "one of the teachers (big), got bgi"),
         (("teachers", "show", "nobody"), 2, "got 'nobody'; there: none yet"),
-        (("submit", "digits-kd", "--set", "name=teachers"), 2, "must not be called teachers"),
+        (("submit", "digits-kd", "--set", "name=teachers"), 4, "must not be called teachers"),
         (("submit", "digits-kd", "--set", "recipe.loss.teacher=x"), 4, "one of the teachers (big), got x"),
         (("theory", "nothing"), 1, "there is no study"),
     ],

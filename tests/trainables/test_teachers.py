@@ -148,3 +148,18 @@ def test_an_address_cannot_leave_the_shelf(tmp_path):
 def test_logits_may_be_left_out(tmp_path):
     stored = publish(Shelf(tmp_path), "a" * 16, logits=False)
     assert kept_logits(stored.folder) is None
+
+
+def test_of_two_that_publish_at_once_the_first_stays(tmp_path, monkeypatch):
+    write = np.save
+    others = [lambda: publish(Shelf(tmp_path), "a" * 16, 1.0)]
+
+    def slow_write(*arguments, **options):
+        write(*arguments, **options)
+        if others:
+            others.pop()()
+
+    monkeypatch.setattr(np, "save", slow_write)
+    stored = publish(Shelf(tmp_path), "a" * 16, 2.0)
+    assert stored.weights()["w"].tolist() == [1, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a" * 16]

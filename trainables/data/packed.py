@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.content import sha256_of, stamp_of
+from trainables.content import locked, sha256_of, stamp_of
 
 Split = Literal["train", "val", "test"]
 FORMAT = 1
@@ -139,7 +137,7 @@ def open_or_pack(root: Path, source: Source, progress: Callable[[str], None]) ->
         return _open(folder)
     except (FileNotFoundError, _Unusable):
         root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{folder.name}.lock"):
+    with locked(root / f".{folder.name}.lock"):
         try:
             return _open(folder)  # another process was faster
         except FileNotFoundError:
@@ -227,11 +225,3 @@ def _channel_statistics(inputs: NDArray[np.uint8]) -> tuple[list[float], list[fl
 
 def _digest(meta: Mapping[str, Any]) -> str:  # Any: what JSON gives
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Holds a lock between processes; the system releases it when the process dies."""
-    with file.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
