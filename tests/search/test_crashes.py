@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.encoding import to_rows
-from results.schema import DecisionRow, EpochRow, SessionRow, Stage, TrialRow, TrialState
+from results.schema import DecisionRow, EpochRow, SessionRow, TrialRow, TrialState
 from search.history import History
 from tests.search.commands import THERMOTUNE, Driver, environment, rows_of, thermotune
 from tests.search.simulator import story
+from trainables.teachers import Shelf, kept_logits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -28,6 +29,20 @@ search: {trials: 10}
 seeds: {confirm: 2}
 confirm: {top: 1}
 resources: {max_concurrent: WORKERS}
+"""
+
+DISTILLED = """
+name: crash
+recipe: {model: mlp-256-256, batch_size: 16, epochs: 27, loss: {name: distilled, teacher: assistant}}
+teachers:
+  big: {recipe: {model: mlp-512-512, epochs: 40}}
+  assistant: {recipe: {model: mlp-128, loss: {name: distilled, teacher: big}}}
+arms: {kd: {set: {loss.gap: 0.0}}, ats: {}}
+reference: kd
+search: {trials: 6}
+seeds: {confirm: 2}
+confirm: {top: 1}
+resources: {max_concurrent: 1}
 """
 
 
@@ -78,12 +93,20 @@ def kill_and_resume(root, study_file, kills, seed):
     return rows, killed
 
 
-def test_study_of_one_worker_killed_ten_times_ends_as_the_uninterrupted_one(tmp_path, study_file):
-    whole = thermotune(tmp_path / "whole", "submit", study_file(1))
+def test_study_of_one_worker_killed_ten_times_ends_as_the_uninterrupted_one(tmp_path):
+    path = tmp_path / "crash.yaml"
+    path.write_text(DISTILLED)
+    whole = thermotune(tmp_path / "whole", "submit", str(path))
     assert whole.returncode == 0, whole.stderr
-    rows, killed = kill_and_resume(tmp_path / "killed", study_file(1), kills=10, seed=0)
+    assert "training the teachers" in whole.stderr
+    rows, killed = kill_and_resume(tmp_path / "killed", str(path), kills=10, seed=0)
     assert killed == 10
     assert story(History.fold(rows)) == story(History.fold(rows_of(tmp_path / "whole" / "crash")))
+    shelves = [Shelf(tmp_path / run / "teachers").all() for run in ("whole", "killed")]
+    assert sorted(t.name for t in shelves[0]) == ["assistant", "big"]
+    assert {t.address: kept_logits(t.folder).tobytes() for t in shelves[0]} == {
+        t.address: kept_logits(t.folder).tobytes() for t in shelves[1]
+    }
 
 
 def test_several_workers_lose_nothing_and_do_nothing_twice(tmp_path, study_file):
@@ -251,42 +274,6 @@ def test_trained_again_a_trial_gives_the_recorded_numbers(tmp_path, study_file):
     assert equal == compared
     assert (tmp_path / "model.pt").exists()
     assert subprocess.run([THERMOTUNE, "train", "crash", "t0999", "--root", root], check=False).returncode == 2
-
-
-DISTILLED = """
-name: crash
-recipe: {model: mlp-16, batch_size: 16, epochs: 9, loss: {name: distilled, teacher: assistant}}
-teachers:
-  big: {recipe: {model: mlp-512-512, epochs: 40}}
-  assistant: {recipe: {model: mlp-128, epochs: 20, loss: {name: distilled, teacher: big}}}
-arms: {kd: {set: {loss.gap: 0.0}}, ats: {}}
-reference: kd
-search: {trials: 3}
-seeds: {confirm: 2}
-confirm: {top: 1}
-resources: {max_concurrent: 1}
-"""
-
-
-def test_study_killed_while_it_trains_its_teachers_ends_as_the_uninterrupted_one(tmp_path):
-    path = tmp_path / "crash.yaml"
-    path.write_text(DISTILLED)
-    whole = thermotune(tmp_path / "whole", "submit", str(path))
-    assert whole.returncode == 0, whole.stderr
-    assert "training the teachers" in whole.stderr
-    rows, killed = kill_and_resume(tmp_path / "killed", str(path), kills=2, seed=2)
-    assert killed == 2
-    assert story(History.fold(rows)) == story(History.fold(rows_of(tmp_path / "whole" / "crash")))
-    shelves = [sorted(p.name for p in (tmp_path / run / "teachers").iterdir()) for run in ("whole", "killed")]
-    assert shelves[0] == shelves[1]
-    assert len(shelves[0]) == 2
-    for address in shelves[0]:
-        first, second = (tmp_path / run / "teachers" / address / "logits-train.npy" for run in ("whole", "killed"))
-        assert first.read_bytes() == second.read_bytes()
-    again = thermotune(tmp_path / "whole", "submit", str(path), "--set", "name=second")
-    assert again.returncode == 0, again.stderr
-    taught = [t for t in History.fold(rows_of(tmp_path / "whole" / "second")).of(stage=Stage.TEACH)]
-    assert [(t.arm, t.state, t.last_epoch) for t in taught] == [("big", "COMPLETED", 0), ("assistant", "COMPLETED", 0)]
 
 
 def test_study_whose_teacher_diverges_says_so_and_ends_in_order(tmp_path):

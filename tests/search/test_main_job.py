@@ -105,3 +105,17 @@ def test_study_in_which_everything_diverges_says_so_and_exits_3(tmp_path):
     assert all("epoch 1, step" in row.reason for row in ends.values())
     report = json.loads(thermotune(root, "report", "digits-beta", "--format", "json").stdout)
     assert report["best"] is None
+
+
+def test_a_second_study_that_describes_the_same_teacher_reuses_it(tmp_path):
+    root = tmp_path / "runs"
+    small = ("--set", "search.trials=2", "--set", "recipe.epochs=3", "--set", "seeds.confirm=2")
+    for name in ("first", "second"):
+        run = thermotune(root, "submit", "digits-kd", *small, "--set", f"name={name}")
+        assert run.returncode == 0, run.stderr
+        for text in ("Teachers", "What the teacher tells the student", "Arms on the test split", "Calibration"):
+            assert text in run.stdout
+    (address,) = [path.name for path in (root / "teachers").iterdir() if path.is_dir()]
+    taught = [r for r in rows_of(root / "second") if isinstance(r, TrialRow) and r.stage == "teach"]
+    assert taught[-1].reason == f"reused: trained before, as {address}"
+    assert not [r for r in rows_of(root / "second") if isinstance(r, EpochRow) and r.stage == "teach"]
