@@ -75,5 +75,5 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
 
 
 def _same(recorded: Mapping[str, float], measured: Mapping[str, float]) -> bool:
-    """Whether both have the same names and, to the last bit, the same values; NaN equals NaN."""
-    return {name: repr(value) for name, value in recorded.items()} == {k: repr(v) for k, v in measured.items()}
+    """Whether all that is recorded was measured again with, to the last bit, the same value; NaN equals NaN."""
+    return bool(recorded) and all(repr(value) == repr(measured.get(name)) for name, value in recorded.items())

@@ -117,7 +117,7 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
     import torch
 
     from trainables.diagnostics import mean_teacher_statistics, teacher_statistics
-    from trainables.engine.network import logits_of, restore
+    from trainables.engine.network import beta_of, logits_of, restore
     from trainables.engine.resident import ResidentData
 
     tau2 = tau1 - gap
@@ -130,7 +130,11 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
         )
     kept = kept_logits(teacher.folder)
     shelf = Shelf(teacher.folder.parent)
-    logits = logits_of(restore(teacher, shelf, data), data) if kept is None else torch.from_numpy(kept)
+    logits = (
+        logits_of(restore(teacher, shelf, data), beta_of(teacher.recipe), data)
+        if kept is None
+        else torch.from_numpy(kept)
+    )
     labels = data.targets("train")
     if per_sample is not None:
         columns = vars(teacher_statistics(logits, labels, tau1=tau1, tau2=tau2))

@@ -123,6 +123,14 @@ class Recipe(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _norm_is_of_the_whole_network(self) -> Recipe:
+        if self.base is not None and isinstance(self.loss, TemperedLoss) and self.loss.logit_norm is not None:
+            raise ValueError(
+                f"loss.logit_norm must be null on a base, whose logits it cannot set, got {self.loss.logit_norm:g}"
+            )
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """The trained networks that a run of this recipe needs: its teacher, and its base."""

@@ -214,3 +214,46 @@ def test_no_gradient_and_no_training_reaches_the_teacher(shelf):
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert shelf.get(stored.address) == stored
+
+
+def test_a_gate_that_never_opens_is_plain_training(shelf):
+    gated, reports = train(student(agreement=1.0, weight=0.9), shelf)
+    plain, _ = train(Recipe.model_validate(PLAIN), shelf)
+    assert all(epoch[0].metrics["train/distilled_steps"] == 0 for epoch in reports)
+    for name, value in plain.lane_state_dict(0).items():
+        torch.testing.assert_close(gated.lane_state_dict(0)[name], value)
+
+
+def test_a_teacher_with_a_temperature_of_its_own_speaks_and_stands_as_in_its_softmax(tmp_path):
+    sharp = Teacher.model_validate({"recipe": {**PLAIN, "loss": {"beta": 10.0}, "optimizer": {"lr": 0.001}}})
+    teachers, shelf = {"sharp": sharp}, Shelf(tmp_path)
+    config = TrialConfig(
+        trial="t0001",
+        recipe=sharp.recipe.model_dump(),
+        seeds=(0,),
+        report_every_s=100,
+        teachers={"sharp": sharp.model_dump()},
+        shelf=str(tmp_path),
+        publish="sharp",
+    )
+    session = TrialSession(config)
+    while not session.advance()["finished"]:
+        pass
+    on_top = Recipe.model_validate({**PLAIN, "base": "sharp", "loss": {"beta": 0.5}, "optimizer": {"lr": 1e-9}})
+    training = Training(on_top, [1], teachers=teachers, shelf=shelf)
+    stored = teaching.require("sharp", teachers, shelf, training.data.packed.digest)
+    raw = teaching.restore(stored, shelf, training.data)
+    samples, _ = training.data.batch("train", torch.arange(5))
+    said = teaching.TeacherLogits(stored, shelf, training.data).of(torch.arange(5), samples)
+    torch.testing.assert_close(said, 10 * raw(samples))
+    network = training.network(0).eval()
+    with torch.no_grad():
+        own = network.network(samples)
+        torch.testing.assert_close(0.5 * network(samples), 10 * raw(samples) + 0.5 * own)
+
+
+def test_what_cannot_be_had_is_refused(shelf):
+    with pytest.raises(ValueError, match=r"loss\.logit_norm must be null on a base"):
+        Recipe.model_validate({**PLAIN, "base": "big", "loss": {"logit_norm": 1.0}})
+    with pytest.raises(ValueError, match="a shelf must be given where the recipe names a teacher"):
+        Training(student(), [0], teachers=TEACHERS)

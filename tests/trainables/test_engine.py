@@ -174,13 +174,13 @@ def test_prediction_uses_evaluation_mode_and_leaves_training_mode_on() -> None:
 
 def gated(cosine: float, last_layer_only: bool = False) -> Loss:
     """Cross-entropy, and one with the classes turned by one, gated."""
-    gate = Gate(cosine=cosine, last_layer_only=last_layer_only)
-    return lambda z, t: (0.3 * F.cross_entropy(z, t), 0.7 * F.cross_entropy(z, (t + 1) % 3), gate)
+    gate = Gate(cosine=cosine, share=0.7, last_layer_only=last_layer_only)
+    return lambda z, t: (F.cross_entropy(z, t), F.cross_entropy(z, (t + 1) % 3), gate)
 
 
 def by_hand(module: nn.Module, x: Tensor, y: Tensor) -> tuple[list[Tensor], list[Tensor], float, float]:
     """Gradients and values of the two parts of :func:`gated`."""
-    parts = [0.3 * F.cross_entropy(module(x), y), 0.7 * F.cross_entropy(module(x), (y + 1) % 3)]
+    parts = [F.cross_entropy(module(x), y), F.cross_entropy(module(x), (y + 1) % 3)]
     first, second = (list(torch.autograd.grad(part, list(module.parameters()))) for part in parts)
     return first, second, parts[0].item(), parts[1].item()
 
@@ -193,7 +193,7 @@ def cosine_of(first: list[Tensor], second: list[Tensor]) -> float:
 @pytest.mark.parametrize("last_layer_only", [False, True])
 @pytest.mark.parametrize("above", [False, True])
 @pytest.mark.parametrize("norm", [False, True])
-def test_the_second_gradient_is_added_where_the_cosine_reaches_the_gate(
+def test_the_second_gradient_gets_its_share_where_the_cosine_reaches_the_gate(
     norm: bool, above: bool, last_layer_only: bool
 ) -> None:
     start = network(4, torch.float64, norm)
@@ -206,11 +206,12 @@ def test_the_second_gradient_is_added_where_the_cosine_reaches_the_gate(
     threshold = cosine + (1e-9 if above else -1e-9)
     done = executor.train_step([x], [on(gated(threshold, last_layer_only), y)], 0.1)
     gate = 0.0 if above else 1.0
+    share = 0.7 * gate
     assert done.gates[0] is not None
     assert done.gates[0].item() == gate
-    assert done.losses[0].item() == pytest.approx(losses[0] + gate * losses[1], abs=1e-12)
+    assert done.losses[0].item() == pytest.approx((1 - share) * losses[0] + share * losses[1], abs=1e-12)
     for before, after, g1, g2 in zip(start.parameters(), module.parameters(), first, second, strict=True):
-        torch.testing.assert_close(after, before - 0.1 * (g1 + gate * g2), rtol=0, atol=1e-12)
+        torch.testing.assert_close(after, before - 0.1 * ((1 - share) * g1 + share * g2), rtol=0, atol=1e-12)
 
 
 def test_the_last_layer_may_agree_where_all_layers_do_not() -> None:
@@ -226,7 +227,7 @@ def test_an_open_gate_walks_the_path_of_the_sum_and_a_closed_one_that_of_the_fir
     data = [batches(0, 20, torch.float64)]
     ways = {
         -2.0: lambda z, t: 0.3 * F.cross_entropy(z, t) + 0.7 * F.cross_entropy(z, (t + 1) % 3),
-        2.0: lambda z, t: 0.3 * F.cross_entropy(z, t),
+        2.0: lambda z, t: F.cross_entropy(z, t),
     }
     for cosine, loss in ways.items():
         through_gate = trained([network(4, torch.float64)], data, gated(cosine), Sgd())
@@ -238,7 +239,7 @@ def test_a_part_without_a_gradient_leaves_the_gate_open() -> None:
     module = network(0)
     executor = LoopExecutor([module], LaneState([module], CPU), Sgd())
     ((x, y),) = batches(0, 1)
-    gate = Gate(cosine=0.5)
+    gate = Gate(cosine=0.5, share=0.5)
     nothing = executor.train_step([x], [lambda z: (0 * F.cross_entropy(z, y), F.cross_entropy(z, y), gate)], 0.1)
     assert nothing.gates[0] is not None
     assert nothing.gates[0].item() == 1
@@ -248,7 +249,9 @@ def test_a_second_part_that_is_nan_shows_in_the_loss() -> None:
     module = network(0)
     executor = LoopExecutor([module], LaneState([module], CPU), Sgd())
     ((x, y),) = batches(0, 1)
-    done = executor.train_step([x], [lambda z: (F.cross_entropy(z, y), z.sum() * torch.nan, Gate(cosine=0))], 0.1)
+    done = executor.train_step(
+        [x], [lambda z: (F.cross_entropy(z, y), z.sum() * torch.nan, Gate(cosine=0, share=0.5))], 0.1
+    )
     assert done.losses[0].isnan()
 
 

@@ -17,12 +17,17 @@ from trainables.recipe import AdamW, Sgd
 class Gate:
     """When the second part of an objective counts: in steps in which its gradient agrees with that of the first.
 
+    The objective is ``(1 - share) * first + share * second`` where the gate is open, and ``first`` alone where it is
+    closed. This is the rule of SCKD (methods.md C.5) with the weights of the other methods here, which add up to 1.
+
     Attributes:
+        share: Weight of the second part, in [0, 1].
         cosine: The gradients agree if their cosine is at least this, in [-1, 1]. A gradient of zero agrees with all.
         last_layer_only: Take the cosine over the parameters of the last module that has any, not over all.
     """
 
     cosine: float
+    share: float
     last_layer_only: bool = False
 
 
@@ -120,8 +125,9 @@ class LoopExecutor:
         second.backward()  # type: ignore[no-untyped-call]
         part = self._last_module if gate.last_layer_only else slice(None)
         is_open = _agree(of_first[part], grads[part], gate.cosine).to(grads.dtype)
-        grads.mul_(is_open).add_(of_first)
-        return first + is_open * second, is_open
+        share = gate.share * is_open
+        grads.mul_(share).add_(of_first.mul_(1 - share))
+        return (1 - share) * first + share * second, is_open
 
 
 def _agree(one: Tensor, other: Tensor, cosine: float) -> Tensor:

@@ -28,15 +28,11 @@ class Evaluation:
 
     def quick(self, split: Split) -> list[dict[str, float]]:
         """``loss`` and ``accuracy`` on a split, for each seed."""
-        sums: list[Tensor] = []
-        for samples, labels in self._data.chunks(split):
-            found = [
-                torch.stack([F.nll_loss(p, labels, reduction="sum").double(), (p.argmax(1) == labels).sum().double()])
-                for p in self._predictions(self._executor.predict(samples))
-            ]
-            sums.append(torch.stack(found))
-        means = torch.stack(sums).sum(0) / len(self._data.targets(split))
-        return [{f"{split}/loss": loss, f"{split}/accuracy": accuracy} for loss, accuracy in means.tolist()]
+        sums = [
+            self._sums(self._predictions(self._executor.predict(samples)), labels)
+            for samples, labels in self._data.chunks(split)
+        ]
+        return self._means(split, sums)
 
     def thorough(self, split: Split) -> list[dict[str, float]]:
         """The same with calibration, on ``val`` also with logit statistics.
@@ -44,26 +40,39 @@ class Evaluation:
         The temperature is fitted on ``val``, which has to be measured first; on ``test`` it is only applied.
         """
         labels = self._data.targets(split)
-        chunks = [self._executor.predict(samples) for samples, _ in self._data.chunks(split)]
+        chunks, sums = [], []
+        for samples, part in self._data.chunks(split):
+            chunks.append(self._executor.predict(samples))
+            sums.append(self._sums(self._predictions(chunks[-1]), part))
+        means = self._means(split, sums)
         logits = [torch.cat(lane).float() for lane in zip(*chunks, strict=True)]
         predictions = self._predictions(logits)
         if not all(bool(p.isfinite().all()) for p in predictions):
-            return self.quick(split)  # a divergence, which the caller will see
+            return means  # a divergence, which the caller will see
         if split == "val":
             self._temperatures = [fit_temperature(p, labels) for p in predictions]
         assert self._temperatures is not None, "val is measured before test"
         found = []
         for seed, p in enumerate(predictions):
-            metrics = {
-                f"{split}/loss": float(F.nll_loss(p, labels)),
-                f"{split}/accuracy": float((p.argmax(1) == labels).double().mean()),
-                **calibration_metrics(split, p, labels, self._temperatures[seed]),
-            }
+            metrics = {**means[seed], **calibration_metrics(split, p, labels, self._temperatures[seed])}
             if split == "val":
                 metrics["val/refit_temperature"] = float(self._temperatures[seed])
                 metrics |= self._of_logits(logits[seed * self._members : (seed + 1) * self._members])
             found.append(metrics)
         return found
+
+    def _means(self, split: Split, sums: Sequence[Tensor]) -> list[dict[str, float]]:
+        means = torch.stack(list(sums)).sum(0) / len(self._data.targets(split))
+        return [{f"{split}/loss": loss, f"{split}/accuracy": accuracy} for loss, accuracy in means.tolist()]
+
+    @staticmethod
+    def _sums(predictions: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Sums of losses and of hits over a batch, (seeds, 2) float64."""
+        of_seed = [
+            torch.stack([F.nll_loss(p, labels, reduction="sum").double(), (p.argmax(1) == labels).sum().double()])
+            for p in predictions
+        ]
+        return torch.stack(of_seed)
 
     def _predictions(self, logits: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities (B, C) of every seed, from the logits of every lane."""

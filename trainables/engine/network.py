@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -17,14 +19,22 @@ _TWIN_SEED = 2**31
 """Added to a seed for the second network of logit_norm_mode twin."""
 
 
-def assemble(recipe: Recipe, seed: int, data: ResidentData, base: nn.Module | None = None) -> nn.Module:
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A trained network that another one stands on, and the inverse temperature that belongs to it."""
+
+    network: nn.Module
+    beta: float
+
+
+def assemble(recipe: Recipe, seed: int, data: ResidentData, base: Base | None = None) -> nn.Module:
     """A new network for a recipe, in training mode on the CPU; equal arguments give bit-equal parameters.
 
     Args:
         recipe: What is to be trained.
         seed: Of the initial parameters.
         data: Gives shapes, and the probe on which a logit norm is measured.
-        base: The trained network that ``recipe.base`` names; its parameters become buffers of the new one.
+        base: What ``recipe.base`` names; its parameters become buffers of the new network.
 
     Raises:
         ValueError: The logit norm cannot be reached in the chosen mode.
@@ -45,7 +55,17 @@ def assemble(recipe: Recipe, seed: int, data: ResidentData, base: nn.Module | No
             probe=data.probe(recipe.diagnostics.probe_samples)[0].cpu(),
             make_twin=lambda: plain(seed + _TWIN_SEED),
         )
-    return network if base is None else OnTopOf(network, base)
+    return network if base is None else OnTopOf(network, base.network, base.beta / beta_of(recipe))
+
+
+def beta_of(recipe: Recipe) -> float:
+    """The inverse temperature with which a recipe's logits stand in the softmax; 1 where its loss has none."""
+    return recipe.loss.beta if isinstance(recipe.loss, TemperedLoss) else 1.0
+
+
+def base_of(found: StoredTeacher, shelf: Shelf, data: ResidentData) -> Base:
+    """A teacher from the shelf as a base."""
+    return Base(network=restore(found, shelf, data), beta=beta_of(found.recipe))
 
 
 def restore(teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> nn.Module:
@@ -59,14 +79,14 @@ def restore(teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> nn.Modu
         below = shelf.get(teacher.needs[teacher.recipe.base])
         if below is None:
             raise ValueError(f"the base of teacher {teacher.name} must be on the shelf, but {teacher.needs} is not")
-        base = restore(below, shelf, data)
+        base = base_of(below, shelf, data)
     network = assemble(teacher.recipe, teacher.seed, data, base)
     network.load_state_dict(teacher.weights())
     return network.requires_grad_(False).eval()
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, data: ResidentData) -> torch.Tensor:
-    """Raw logits (N, C) float32 over the training split in its order, on the CPU."""
+def logits_of(network: nn.Module, beta: float, data: ResidentData) -> torch.Tensor:
+    """Raw logits beta * z, as they stand in the softmax: (N, C) float32 over the training split, on the CPU."""
     network = network.to(data.device).eval()
-    return torch.cat([network(samples).float().cpu() for samples, _ in data.chunks("train")])
+    return torch.cat([beta * network(samples).float().cpu() for samples, _ in data.chunks("train")])

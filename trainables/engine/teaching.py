@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from trainables.engine.network import logits_of, restore
+from trainables.engine.network import beta_of, logits_of, restore
 from trainables.engine.resident import ResidentData
 from trainables.recipe import Teacher
 from trainables.teachers import LOGITS_LIMIT_BYTES, Shelf, StoredTeacher, address_of, kept_logits
@@ -36,6 +36,7 @@ class TeacherLogits:
     def __init__(self, teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> None:
         self._kept = _kept(teacher.folder, data.device)
         self._network: nn.Module | None = None
+        self._beta = beta_of(teacher.recipe)
         if self._kept is None:
             self._network = restore(teacher, shelf, data).to(data.device)
 
@@ -50,7 +51,7 @@ class TeacherLogits:
             return self._kept.index_select(0, positions)
         assert self._network is not None
         with torch.no_grad():
-            logits: Tensor = self._network(samples).float()
+            logits: Tensor = self._beta * self._network(samples).float()
         return logits
 
     def over(self, data: ResidentData) -> Tensor:
@@ -58,7 +59,7 @@ class TeacherLogits:
         if self._kept is not None:
             return self._kept
         assert self._network is not None
-        return logits_of(self._network, data).to(data.device)
+        return logits_of(self._network, self._beta, data).to(data.device)
 
 
 def publish(
@@ -90,7 +91,7 @@ def publish(
     return shelf.publish(
         address_of(name, teachers, digest),
         weights={key: value.detach().to("cpu", copy=True) for key, value in network.state_dict().items()},
-        logits=None if size > LOGITS_LIMIT_BYTES else logits_of(network, data).numpy(),
+        logits=None if size > LOGITS_LIMIT_BYTES else logits_of(network, beta_of(teacher.recipe), data).numpy(),
         facts={
             "name": name,
             "recipe": teacher.recipe.model_dump(mode="json"),

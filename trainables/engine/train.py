@@ -17,7 +17,7 @@ from trainables.data import prepare
 from trainables.diagnostics import mean_teacher_statistics
 from trainables.engine.loop import Gate, LoopExecutor, Objective
 from trainables.engine.measure import Evaluation
-from trainables.engine.network import assemble, restore
+from trainables.engine.network import assemble, base_of
 from trainables.engine.resident import ResidentData
 from trainables.engine.schedule import lr_at
 from trainables.engine.start import StartOfLearning
@@ -27,7 +27,7 @@ from trainables.loss_settings import DistilledLoss, TemperedLoss
 from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
 from trainables.models.logit_norm import logit_norm, undisturbed_logits
 from trainables.recipe import Recipe, Teacher
-from trainables.teachers import Shelf
+from trainables.teachers import Shelf, StoredTeacher
 
 MEMBER_STRIDE = 2**20
 """Member m of a seed's ensemble is trained with ``seed + m * MEMBER_STRIDE``: no study's seeds lie so far apart."""
@@ -126,17 +126,18 @@ class Training:
         self._test = test
         self._max_loss = max_loss
         self.data = ResidentData(prepare(recipe.dataset, data_root), torch.device(device))
-        needed = {
-            name: require(name, teachers or {}, shelf or Shelf("teachers"), self.data.packed.digest)
-            for name in recipe.names
-        }
+        needed: dict[str, StoredTeacher] = {}
+        for name in recipe.names:
+            if shelf is None:
+                raise ValueError(f"a shelf must be given where the recipe names a teacher, got none for {name}.")
+            needed[name] = require(name, teachers or {}, shelf, self.data.packed.digest)
         self._teacher: TeacherLogits | None = None
         if isinstance(recipe.loss, DistilledLoss) and shelf is not None:
             self._teacher = TeacherLogits(needed[recipe.loss.teacher], shelf, self.data)
         self._lane_seeds = [seed + m * MEMBER_STRIDE for seed in self.seeds for m in range(recipe.members)]
         self._modules: list[nn.Module] = []
         for seed in self._lane_seeds:
-            below = None if recipe.base is None or shelf is None else restore(needed[recipe.base], shelf, self.data)
+            below = None if recipe.base is None or shelf is None else base_of(needed[recipe.base], shelf, self.data)
             self._modules.append(assemble(recipe, seed, self.data, below))
         self._state = LaneState(self._modules, self.data.device)
         self._executor = LoopExecutor(self._modules, self._state, recipe.optimizer)
@@ -311,7 +312,7 @@ class Training:
         says = self._teacher.of(positions, samples) if taught and self._teacher is not None else None
         if taught and isinstance(loss, DistilledLoss) and loss.agreement is not None:
             from_labels, from_teacher = distillation_parts(loss)
-            gate = Gate(cosine=loss.agreement, last_layer_only=loss.agreement_layers == "last")
+            gate = Gate(cosine=loss.agreement, share=loss.weight, last_layer_only=loss.agreement_layers == "last")
             return lambda logits: (from_labels(logits, labels, says), from_teacher(logits, labels, says), gate)
         function = loss_function(loss, moment)
         return lambda logits: function(logits, labels, says)

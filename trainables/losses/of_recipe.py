@@ -49,15 +49,15 @@ def loss_function(loss: Loss, epoch: float) -> LossFunction:
 
 
 def distillation_parts(loss: DistilledLoss) -> tuple[LossFunction, LossFunction]:
-    """Both parts of the distillation loss, weighted: ``(1 - lambda) CE`` and ``lambda s^2 KD``; they add up to it."""
+    """Both parts of the distillation loss, not weighted: ``CE`` and ``s^2 KD``; lambda mixes them."""
     plain = partial(tempered_cross_entropy, beta=1.0)
     term = partial(distillation_term, **_distillation_settings(loss))
 
     def from_labels(logits: Tensor, target: Tensor, teacher_logits: Tensor | None) -> Tensor:
-        return (1 - loss.weight) * plain(logits, target)
+        return plain(logits, target)
 
     def from_teacher(logits: Tensor, target: Tensor, teacher_logits: Tensor | None) -> Tensor:
-        return loss.weight * _with_teacher(term)(logits, target, teacher_logits)
+        return _with_teacher(term)(logits, target, teacher_logits)
 
     return from_labels, from_teacher
 

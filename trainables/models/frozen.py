@@ -26,11 +26,20 @@ def frozen(network: nn.Module) -> nn.Module:
 class OnTopOf(nn.Module):
     """The logits of a network added to those of a frozen one that stays in evaluation mode.
 
-    This is the residual student of ResKD (arXiv 2006.04719; methods.md C.5): z = z_base + z_network.
+    This is the residual student of ResKD (arXiv 2006.04719; methods.md C.5): z = z_base + z_network, where a base with
+    an inverse temperature of its own counts as it stands in its softmax.
     """
 
-    def __init__(self, network: nn.Module, base: nn.Module) -> None:
+    def __init__(self, network: nn.Module, base: nn.Module, scale: float) -> None:
+        """Freezes the base.
+
+        Args:
+            network: Is trained.
+            base: Is added.
+            scale: The base's inverse temperature over that of the network's loss.
+        """
         super().__init__()
+        self._scale = scale
         self.network = network
         self.base = frozen(base).eval()
 
@@ -44,5 +53,5 @@ class OnTopOf(nn.Module):
         """Logits (N, C) for inputs (N, ...)."""
         with torch.no_grad():
             below = self.base(inputs)
-        logits: Tensor = self.network(inputs) + below
+        logits: Tensor = self.network(inputs) + self._scale * below
         return logits
