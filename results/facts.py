@@ -345,9 +345,11 @@ def _needed(
     wanted: list[object] = []
     for arm in arms.values():
         fixed = arm.get("set") or {}
-        if "distilled" in _possible("loss.name", loss.get("name"), fixed, axes):
-            wanted += _possible("loss.teacher", loss.get("teacher"), fixed, axes)
-        wanted += _possible("base", recipe.get("base"), fixed, axes)
+        chosen = arm.get("varies")
+        free = axes if chosen is None else {path: spec for path, spec in axes.items() if path in chosen}
+        if "distilled" in _possible("loss.name", loss.get("name"), fixed, free):
+            wanted += _possible("loss.teacher", loss.get("teacher"), fixed, free)
+        wanted += _possible("base", recipe.get("base"), fixed, free)
     found: set[str] = set()
     while wanted:
         teacher = teachers.get(str(wanted.pop()))

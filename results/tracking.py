@@ -164,7 +164,11 @@ class _Tracker:
                         default_artifacts(self._study_dir.resolve().parent) if self._uri.startswith("sqlite:") else None
                     )
                     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-                    self._mirror = Mirror(MlflowClient(tracking_uri=self._uri), experiment, local)
+                    with _one_at_a_time(self._study_dir.resolve().parent):
+                        client = MlflowClient(tracking_uri=self._uri)
+                        if local is not None:
+                            client.search_experiments(max_results=1)  # makes the tables of a new store
+                    self._mirror = Mirror(client, experiment, local)
                 return self._mirror.bring_up_to_date(view)
             except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
                 self._mirror = None
@@ -215,6 +219,14 @@ def _wait(study_dir: Path, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while holder(study_dir) is not None and time.monotonic() < deadline:
         time.sleep(0.25)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Two processes that make the tables of one SQLite store at once would ruin it for good."""
+    with (root / ".mlflow.lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 if __name__ == "__main__":

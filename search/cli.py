@@ -103,10 +103,10 @@ def validate(
         for key, value in flatten(loaded.study.model_dump(mode="json", by_alias=True)).items():
             typer.echo(f"{key:34} {value!s:30} {loaded.origins[key]}")
     else:
-        arms = ", ".join(loaded.study.arms)
+        arms = ", ".join(f"{loaded.study.planned_trials(arm)} trials of arm {arm}" for arm in loaded.study.arms)
         teachers = loaded.study.needed_teachers
         first = f" after the teachers {', '.join(teachers)}" if teachers else ""
-        say(f"{loaded.study.name} is valid: {loaded.study.search.trials} trials for each of the arms {arms}{first}.")
+        say(f"{loaded.study.name} is valid: {arms}{first}.")
 
 
 @app.command(

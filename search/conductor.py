@@ -131,7 +131,13 @@ class Conductor:
         """Why the study cannot go on: a teacher that it needs could not be trained in this session; None if it can."""
         for trial in self.history.of(stage=Stage.TEACH):
             if trial.session == self._session and trial.state in (TrialState.DIVERGED, TrialState.FAILED):
-                return f"the teacher {trial.arm} ({trial.name}) {trial.state.lower()}: {trial.reason}"
+                diverged = trial.state is TrialState.DIVERGED
+                remedy = (
+                    "Lower its learning rate, and submit it as a new study"
+                    if diverged
+                    else "Mend the cause, and resume"
+                )
+                return f"the teacher {trial.arm} ({trial.name}) {trial.state.lower()}: {trial.reason}. {remedy}"
         return None
 
     def _left_behind(self) -> Trial | None:
@@ -160,7 +166,9 @@ class Conductor:
 
     def _note_reused_teachers(self) -> None:
         """A teacher that was on the shelf is on record as well, as a trial without epochs."""
-        known = {trial.arm for trial in self.history.of(stage=Stage.TEACH)}
+        lost = (TrialState.DIVERGED, TrialState.FAILED)
+        newest = {trial.arm: trial for trial in self.history.of(stage=Stage.TEACH)}
+        known = {name for name, trial in newest.items() if trial.state not in lost}
         for name in self.study.needed_teachers:
             if name in self.trained and name not in known:
                 trial = self._propose_teacher(name)

@@ -77,11 +77,12 @@ def _value(trial: Trial, metric: str) -> float:
 
 
 def _phase_of(conductor: Conductor) -> str:
-    history = conductor.history
-    if any(True for _ in history.of(stage=Stage.CONFIRM)):
-        return "confirming the best on fresh seeds"
-    teaching = any(not trial.state.is_final for trial in history.of(stage=Stage.TEACH))
-    return "training the teachers" if teaching else "exploring"
+    """What is being done, by the trials that still run; before and between them, by what came last."""
+    stages = [trial.stage for trial in conductor.history.unfinished()]
+    if not stages:
+        stages = [trial.stage for trial in list(conductor.history.trials.values())[-1:]]
+    words = {Stage.TEACH: "training the teachers", Stage.CONFIRM: "confirming the best on fresh seeds"}
+    return next((words[stage] for stage in words if stage in stages), "exploring")
 
 
 class Progress:

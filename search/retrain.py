@@ -8,7 +8,7 @@ from pathlib import Path
 from results import formats
 from results.schema import Stage
 from results.store import read_rows
-from search.errors import UsageError
+from search.errors import ThermotuneError, UsageError
 from search.folder import open_study, shelf_of
 from search.history import History
 from trainables.recipe import Recipe
@@ -29,6 +29,7 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
 
     Raises:
         UsageError: There is no such trial.
+        ThermotuneError: Its data or its teacher are not here.
     """
     study = open_study(folder)
     trials = History.fold(read_rows(folder)).trials
@@ -43,16 +44,19 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
     from trainables.engine.train import Training
 
     torch.set_num_threads(max(1, int(study.resources.cpus)))
-    training = Training(
-        Recipe.model_validate(trial.recipe),
-        trial.seeds if seed is None else [seed],
-        device="cuda" if study.resources.gpus > 0 else "cpu",
-        test=trial.stage is Stage.CONFIRM,
-        max_loss=study.stopping.max_loss,
-        until=study.teachers[trial.arm].epoch if trial.stage is Stage.TEACH else None,
-        teachers=study.teachers,
-        shelf=Shelf(shelf_of(folder)),
-    )
+    try:
+        training = Training(
+            Recipe.model_validate(trial.recipe),
+            trial.seeds if seed is None else [seed],
+            device="cuda" if study.resources.gpus > 0 else "cpu",
+            test=trial.stage is Stage.CONFIRM,
+            max_loss=study.stopping.max_loss,
+            until=study.teachers[trial.arm].epoch if trial.stage is Stage.TEACH else None,
+            teachers=study.teachers,
+            shelf=Shelf(shelf_of(folder)),
+        )
+    except (OSError, ValueError) as error:
+        raise ThermotuneError(f"{name} cannot be trained again here: {error}") from error
     compared = equal = 0
     while not training.finished and training.divergence is None:
         reports = training.train_epoch()

@@ -140,9 +140,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
         if lock.lost:
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
         if (why := conductor.blocked) is not None:
-            raise StudyBlocked(
-                f"{study.name} cannot go on, because {why}. Change the teacher's recipe and submit it as a new study"
-            )
+            raise StudyBlocked(f"{study.name} cannot go on, because {why}")
         writer.flush_if_due()
         progress.update()
 

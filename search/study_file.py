@@ -274,7 +274,7 @@ def _impossible_values(
                 "Make it several studies",
             )
     for arm, body in _items(full.get("arms")):
-        for where, problem, remedy in _impossible_arm(body, axes):
+        for where, problem, remedy in _impossible_arm(body, axes, recipe):
             yield f"arms.{arm}.{where}", problem, remedy
     for path, axis in axes.items():
         if path not in known:
@@ -297,7 +297,7 @@ def _impossible_values(
         yield "space", str(error), ""
 
 
-def _impossible_arm(body: object, axes: Mapping[str, Axis]) -> Iterator[tuple[str, str, str]]:
+def _impossible_arm(body: object, axes: Mapping[str, Axis], recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     """What an arm sets though all must have it in common, and what it searches though nothing of it varies."""
     changes = body.get("set") if isinstance(body, dict) else None
     changes = flatten(changes) if isinstance(changes, dict) else {}
@@ -305,12 +305,18 @@ def _impossible_arm(body: object, axes: Mapping[str, Axis]) -> Iterator[tuple[st
         if path in changes:
             yield f"set.{path}", f"must be the same in the whole study, got {changes[path]}", "Make it several studies"
     chosen = body.get("varies") if isinstance(body, dict) else None
-    free = [path for path, axis in axes.items() if not isinstance(axis.dimension, Fixed) and path not in changes]
+    try:
+        has = flatten(Recipe.model_validate(varied(recipe.model_dump(), changes)).model_dump())
+    except ValidationError:
+        return  # reported by itself
+    free = [
+        path for path in axes if path in has and path not in changes and not isinstance(axes[path].dimension, Fixed)
+    ]
     for path in chosen if isinstance(chosen, list) else ():
         if path not in free:
             yield (
                 "varies",
-                f"must name paths of the space that the arm does not set, got {path}",
+                f"must name paths of the space that the arm's recipe has and it does not set, got {path}",
                 f"There: {', '.join(free)}",
             )
 

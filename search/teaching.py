@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 from results import formats
 from search.errors import ThermotuneError, UsageError
 from search.study import SHELF, Study
+from trainables.content import locked
 from trainables.data import prepare
 from trainables.recipe import Teacher
 from trainables.session import TrialConfig, TrialSession
 from trainables.teachers import Shelf, StoredTeacher, address_of, in_order, kept_logits
+
+SHORTEST_PREFIX = 4
+"""An address may be cut to so many digits."""
 
 REPORT_EVERY_S = 2.0
 """Epochs shorter than this are reported together; seconds."""
@@ -47,7 +52,13 @@ def train_teachers(study: Study, names: Sequence[str], root: Path) -> Iterator[s
             yield f"{name} is trained already: {address}"
             continue
         yield f"{name} ({teacher.recipe.model} on {teacher.recipe.dataset}) becomes {address}"
-        yield from _train(name, teacher, study, shelf, address)
+        try:
+            shelf.root.mkdir(parents=True, exist_ok=True)
+            with locked(shelf.root / f".{address}.lock"):  # another process may train it at this moment
+                if shelf.get(address) is None:
+                    yield from _train(name, teacher, study, shelf, address)
+        except OSError as error:
+            raise UsageError(f"the shelf must be a folder that can be written, got {shelf.root} ({error})") from error
         yield f"{name} is on the shelf: {shelf.root / address}"
 
 
@@ -84,13 +95,15 @@ def _train(name: str, teacher: Teacher, study: Study, shelf: Shelf, address: str
 
 
 def find_teachers(root: Path, wanted: str) -> list[StoredTeacher]:
-    """The teachers on the shelf with this name, or whose address begins so; the newest first.
+    """The teachers on the shelf with this name, else those whose address begins so; the newest first.
 
     Raises:
         UsageError: There is none.
     """
     all_of_them = Shelf(root / SHELF).all()
-    found = [teacher for teacher in all_of_them if teacher.name == wanted or teacher.address.startswith(wanted)]
+    found = [teacher for teacher in all_of_them if teacher.name == wanted]
+    if not found and len(wanted) >= SHORTEST_PREFIX:
+        found = [teacher for teacher in all_of_them if teacher.address.startswith(wanted)]
     if not found:
         there = ", ".join(sorted({teacher.name for teacher in all_of_them})) or "none yet"
         raise UsageError(f"a teacher must be on the shelf of {root}, got {wanted!r}; there: {there}")
@@ -121,8 +134,8 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
     from trainables.engine.resident import ResidentData
 
     tau2 = tau1 - gap
-    if not (tau1 > 0 and tau2 > 0):
-        raise UsageError(f"tau1 and tau2 = tau1 - gap must be > 0, got {tau1:g} and {tau2:g}")
+    if not (0 < tau1 < math.inf and 0 < tau2 < math.inf):
+        raise UsageError(f"tau1 and tau2 = tau1 - gap must be > 0 and finite, got {tau1:g} and {tau2:g}")
     data = ResidentData(prepare(teacher.recipe.dataset), torch.device("cpu"))
     if data.packed.digest != teacher.data:
         raise UsageError(

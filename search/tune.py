@@ -152,9 +152,15 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             if self._crashes[name] <= self._conductor.study.resources.max_failures:
                 self._conductor.release(name)
             else:
-                error = tune_trial.get_error()
-                self._conductor.failed(name, str(error) if error else "the worker was lost")
+                self._conductor.failed(name, _error_of(tune_trial))
                 drop_checkpoints(self._folder, self._conductor.history.trials[name])
+
+
+def _error_of(tune_trial: TuneTrial) -> str:
+    """The traceback of a crashed worker. Ray Tune's own getter looks where the file is only after a synchronisation."""
+    with contextlib.suppress(OSError, TypeError):  # a worker that was killed leaves no file
+        return Path(tune_trial.error_file).read_text(encoding="utf-8", errors="replace").strip()
+    return "the worker was lost"
 
 
 def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:

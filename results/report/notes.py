@@ -110,7 +110,9 @@ def steps(view: StudyView, best: Best | None, command: str) -> tuple[Step, ...]:
     """
     name = view.facts.name
     found = []
-    if view.state in (StudyState.NEW, StudyState.INTERRUPTED):
+    newest = {t.arm: t.state for t in view.trials if t.stage is Stage.TEACH}
+    would_diverge_again = TrialState.DIVERGED in newest.values()
+    if view.state in (StudyState.NEW, StudyState.INTERRUPTED) and not would_diverge_again:
         purpose = "start it" if view.state is StudyState.NEW else "go on where it stopped"
         found.append(Step(purpose=purpose, command=f"{command} resume {name}"))
     if best is not None:

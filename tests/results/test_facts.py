@@ -219,9 +219,13 @@ def test_only_teachers_that_an_arm_asks_for_are_needed(students, arms, needed):
     assert load_facts(students).needed == needed
 
 
-def test_teachers_that_are_searched_are_all_needed(students):
-    rewrite(students, space={"loss.teacher": {"choice": ["big", "spare"]}, "optimizer.lr": {"log": [0.1, 1]}})
-    assert load_facts(students).needed == ("small", "big", "spare")
+@pytest.mark.parametrize(
+    ("varies", "needed"), [("loss.teacher", ("small", "big", "spare")), ("optimizer.lr", ("small", "big"))]
+)
+def test_teachers_that_are_searched_are_all_needed(students, varies, needed):
+    space = {"loss.teacher": {"choice": ["big", "spare"]}, "optimizer.lr": {"log": [0.1, 1]}}
+    rewrite(students, space=space, arms={"a": {"set": {}, "varies": [varies]}})
+    assert load_facts(students).needed == needed
 
 
 def test_a_study_without_teachers_has_none(study):

@@ -118,8 +118,9 @@ def test_all_baselines_of_the_paper_are_possible_recipes():
             ["teachers.spare={recipe: {loss: {name: distilled, teacher: x}}}"],
             r"one of the teachers \(big, spare\), got x",
         ),
-        (["arms.kd.varies=[loss.bta]"], "must name paths of the space that the arm does not set, got loss.bta"),
-        (["arms.kd.varies=[loss.gap]"], "must name paths of the space that the arm does not set, got loss.gap"),
+        (["arms.kd.varies=[loss.bta]"], "the arm's recipe has and it does not set, got loss.bta"),
+        (["arms.kd.varies=[loss.gap]"], "the arm's recipe has and it does not set, got loss.gap"),
+        (["arms.nokd.varies=[loss.tau1]"], "the arm's recipe has and it does not set, got loss.tau1"),
         (["arms.kd.set.epochs=9"], "epochs: must be the same in the whole study, got 9"),
         (["space.epochs={choice: [3, 5]}"], "epochs: must be the same in the whole study"),
         (["teachers={}"], "must be described under teachers, got big"),
@@ -135,3 +136,13 @@ def test_values_that_are_hardly_wanted_are_remarked_upon():
     assert load("digits-kd").remarks == ()
     loaded = load("digits-kd", ["arms.kd.set.loss.gap=-1"])
     assert any("loss.gap should be >= 0" in remark for remark in loaded.remarks)
+
+
+def test_a_teacher_that_was_lost_and_trained_elsewhere_is_on_record_as_there():
+    rows: list = []
+    spec = chain("teachers.big.recipe.optimizer.lr=0.9")
+    drive(spec, rows, {})
+    history = drive(spec, rows, {}, shelf={"big": "0123456789abcdef"})
+    states = [trial.state for trial in history.of("big", Stage.TEACH)]
+    assert states == [TrialState.DIVERGED, TrialState.COMPLETED]
+    assert all(trial.state.is_final for trial in history.trials.values())

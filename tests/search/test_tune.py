@@ -20,8 +20,8 @@ def shells(tmp_path):
     return conductor, searcher, scheduler
 
 
-def tune_trial(config, status):
-    return SimpleNamespace(trial_id="x", config=config, status=status, get_error=lambda: RuntimeError("boom"))
+def tune_trial(config, status, error_file=None):
+    return SimpleNamespace(trial_id="x", config=config, status=status, error_file=error_file)
 
 
 def test_trial_whose_reused_worker_breaks_before_it_begins_is_handed_out_again(shells):
@@ -40,15 +40,16 @@ def test_trial_that_ray_restarts_by_itself_stays_active(shells):
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
-def test_trial_that_crashes_more_often_than_allowed_fails_with_its_traceback(shells, status):
+def test_trial_that_crashes_more_often_than_allowed_fails_with_its_traceback(shells, status, tmp_path):
     conductor, searcher, scheduler = shells
+    (tmp_path / "error.txt").write_text("Traceback\nRuntimeError: boom\n")
     for _ in range(4):
         config = searcher.suggest("x")
-        scheduler.on_trial_error(None, tune_trial(config, status))
+        scheduler.on_trial_error(None, tune_trial(config, status, str(tmp_path / "error.txt")))
     trial = conductor.history.trials[config["trial"]]
     assert trial.state == "FAILED"
     end = [r for r in conductor._writer.safe if isinstance(r, TrialRow)][-1]
-    assert "boom" in end.error
+    assert (end.error, end.reason) == ("Traceback\nRuntimeError: boom", "RuntimeError: boom")
 
 
 def test_no_more_trials_are_handed_out_than_there_are_slots(shells):

@@ -257,3 +257,40 @@ def test_what_cannot_be_had_is_refused(shelf):
         Recipe.model_validate({**PLAIN, "base": "big", "loss": {"logit_norm": 1.0}})
     with pytest.raises(ValueError, match="a shelf must be given where the recipe names a teacher"):
         Training(student(), [0], teachers=TEACHERS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"until": 2}, {"teachers": {"big": TEACHERS["big"].model_copy(update={"seed": 9}).model_dump()}}],
+)
+def test_a_checkpoint_of_another_length_or_teacher_is_not_continued(tmp_path, shelf, change):
+    config = TrialConfig(
+        trial="t0001",
+        recipe=student().model_dump(),
+        seeds=(0,),
+        return_at=(1,),
+        checkpoints=str(tmp_path / "checkpoints"),
+        teachers={name: teacher.model_dump() for name, teacher in TEACHERS.items()},
+        shelf=str(shelf.root),
+    )
+    assert TrialSession(config).advance()["epochs"][-1]["epoch"] == 1
+    assert TrialSession(config).advance()["attempt_start"] == 1
+    other = TrialConfig.from_dict({**config.to_dict(), **change})
+    if "teachers" in change:
+        with pytest.raises(ValueError, match="the teacher big must be trained first"):
+            TrialSession(other)
+    else:
+        assert TrialSession(other).advance()["attempt_start"] == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "changed"),
+    [
+        ({"student_temperature": "same"}, {"student_temperature": 4.0}),
+        ({"center_logits": True}, {"center_logits": False}),
+    ],
+)
+def test_settings_of_distillation_reach_the_loss(shelf, loss, changed):
+    first, _ = train(student(**loss, tau1=4.0, gap=2.0), shelf, epochs=1)
+    second, _ = train(student(**changed, tau1=4.0, gap=2.0), shelf, epochs=1)
+    assert same_network(first, second) == ("student_temperature" in loss)  # same is tau1; centring changes what is told

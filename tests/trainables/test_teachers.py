@@ -68,6 +68,14 @@ def test_address_changes_with_the_data_and_with_the_teacher_that_was_learnt_from
     assert address_of("b", teachers, DATA) != address_of("b", changed, DATA)
 
 
+def test_address_changes_with_the_base():
+    teachers = {"a": teacher(), "b": teacher(seed=1), "c": teacher(recipe={"base": "a"})}
+    other = {**teachers, "c": teacher(recipe={"base": "b"})}
+    assert address_of("c", teachers, DATA) != address_of("c", other, DATA)
+    renamed = {"x": teacher(), "c": teacher(recipe={"base": "x"})}
+    assert address_of("c", teachers, DATA) == address_of("c", renamed, DATA)
+
+
 def test_naming_the_last_epoch_is_the_same_as_naming_none():
     assert address_of("a", {"a": teacher(epoch=3)}, DATA) == address_of("a", {"a": teacher()}, DATA)
 
