@@ -5,12 +5,13 @@ Any value may be searched by its dotted path, for example ``loss.beta`` or ``opt
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from trainables.data import check_dataset
-from trainables.loss_settings import DistilledLoss, Loss, Part, TemperedLoss, named
+from trainables.loss_settings import DistilledLoss, Loss, Part, RecipeWarning, TemperedLoss, named
 from trainables.models import check_model
 
 
@@ -121,6 +122,18 @@ class Recipe(Part):
                 f"warm-up and cool-down must fit into the run, got {used:g} of {self.epochs} epochs; "
                 "lower schedule.warmup_epochs or schedule.cooldown_epochs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _loss_acts_within_the_run(self) -> Recipe:
+        for name in ("start_epoch", "stop_epoch"):
+            epoch = getattr(self.loss, name, None)
+            if epoch is not None and epoch >= self.epochs:
+                warnings.warn(
+                    f"loss.{name} should lie within the run's {self.epochs} epochs to have an effect, got {epoch:g}",
+                    RecipeWarning,
+                    stacklevel=2,
+                )
         return self
 
     @model_validator(mode="after")

@@ -134,6 +134,8 @@ def test_mistakes_about_teachers_are_reported(overrides, problem):
 
 def test_values_that_are_hardly_wanted_are_remarked_upon():
     assert load("digits-kd").remarks == ()
+    late = load("digits-kd", ["arms.kd.set.loss.stop_epoch=27"])
+    assert late.remarks == ("loss.stop_epoch should lie within the run's 27 epochs to have an effect, got 27",)
     loaded = load("digits-kd", ["arms.kd.set.loss.gap=-1"])
     assert any("loss.gap should be >= 0" in remark for remark in loaded.remarks)
 
