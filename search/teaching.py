@@ -14,7 +14,7 @@ from trainables.content import locked
 from trainables.data import prepare
 from trainables.recipe import Teacher
 from trainables.session import TrialConfig, TrialSession
-from trainables.teachers import Shelf, StoredTeacher, address_of, in_order, kept_logits
+from trainables.teachers import Shelf, StoredTeacher, address_of, in_order
 
 SHORTEST_PREFIX = 4
 """An address may be cut to so many digits."""
@@ -130,8 +130,8 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
     import torch
 
     from trainables.diagnostics import mean_teacher_statistics, teacher_statistics
-    from trainables.engine.network import beta_of, logits_of, restore
     from trainables.engine.resident import ResidentData
+    from trainables.engine.teaching import TeacherLogits
 
     tau2 = tau1 - gap
     if not (0 < tau1 < math.inf and 0 < tau2 < math.inf):
@@ -141,13 +141,7 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
         raise UsageError(
             f"the data set {teacher.recipe.dataset} must be the one that {teacher.name} learnt, and is not"
         )
-    kept = kept_logits(teacher.folder)
-    shelf = Shelf(teacher.folder.parent)
-    logits = (
-        logits_of(restore(teacher, shelf, data), beta_of(teacher.recipe), data)
-        if kept is None
-        else torch.from_numpy(kept)
-    )
+    logits = TeacherLogits(teacher, Shelf(teacher.folder.parent), data).over(data)
     labels = data.targets("train")
     if per_sample is not None:
         columns = vars(teacher_statistics(logits, labels, tau1=tau1, tau2=tau2))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from trainables.diagnostics.kernel import eta_tilde
 from trainables.diagnostics.theory import LearningProbe
 from trainables.engine.loop import Objective
+from trainables.engine.network import beta_of
 from trainables.engine.resident import EVALUATION_BATCH, ResidentData
-from trainables.loss_settings import TemperedLoss
 from trainables.recipe import Recipe, Sgd
 
 DIRECTION_SAMPLES = 8192
@@ -33,7 +33,7 @@ class StartOfLearning:
         self._networks = list(networks)
         self._data = data
         self._descends = isinstance(recipe.optimizer, Sgd)
-        self._beta = recipe.loss.beta if isinstance(recipe.loss, TemperedLoss) else 1.0
+        self._beta = beta_of(recipe)
         samples, _ = data.probe(recipe.diagnostics.probe_samples)
         momentum, nesterov = 0.0, False
         if isinstance(recipe.optimizer, Sgd):

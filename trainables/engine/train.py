@@ -241,7 +241,7 @@ class Training:
                 center=loss.center_logits,
             )
         lanes = [dict(found) for _ in self.seeds]
-        if isinstance(loss, TemperedLoss) and loss.logit_norm is not None:
+        if self._start is None and isinstance(loss, TemperedLoss) and loss.logit_norm is not None:
             samples, _ = self.data.probe(self.recipe.diagnostics.probe_samples)
             for lane, metrics in enumerate(lanes):
                 norm = logit_norm(undisturbed_logits(self.network(lane), samples).detach())
