@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict
 
 import typer
 
-from search import teachers_cli
+from search import data_cli, models_cli, recipes_cli, teachers_cli
 from search.errors import ThermotuneError, UsageError
 from search.options import (
     ROOT,
@@ -48,6 +48,9 @@ app = typer.Typer(
 
 
 app.add_typer(teachers_cli.app, name="teachers")
+app.add_typer(data_cli.app, name="data")
+app.add_typer(recipes_cli.app, name="recipes")
+app.command(epilog="Examples: thermotune models | thermotune models resnet-20 --classes 100")(models_cli.models)
 
 
 def _version(asked: bool) -> None:
@@ -94,8 +97,8 @@ def validate(
     show: Annotated[bool, typer.Option("--show", help="Print every value and where it comes from.")] = False,
 ) -> None:
     """Check a study file, and report all its mistakes at once."""
-    from search.study import flatten
     from search.study_file import load
+    from trainables.values import flatten
 
     loaded = load(file, overrides or [])
     _say_remarks(loaded)
@@ -120,11 +123,14 @@ def submit(
 
     loaded = load(file, overrides or [])
     _say_remarks(loaded)
+    with data_cli.progress_bar() as progress:
+        from search.folder import check_data
+
+        check_data(loaded.study, progress)
 
     def make() -> Path:
-        from search.folder import check_data, create
+        from search.folder import create
 
-        check_data(loaded.study)
         return create(loaded.study, root)
 
     _run(make, root, loaded.study.name, verbose)

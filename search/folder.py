@@ -13,7 +13,9 @@ from results.facts import amendments
 from results.lock import StudyLock
 from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
 from search.study import SHELF, Study
-from trainables.data import prepare
+from trainables.data import Progress, prepare
+from trainables.fit import misfits
+from trainables.recipe import Recipe
 from trainables.teachers import Shelf, address_of
 
 
@@ -64,17 +66,28 @@ def create(study: Study, root: Path) -> Path:
     return folder
 
 
-def check_data(study: Study) -> None:
-    """Packs the study's data set, unless that has been done.
+def check_data(study: Study, progress: Progress | None = None) -> None:
+    """Packs the study's data set, unless that has been done, and checks that every recipe fits it.
+
+    Args:
+        study: Names the data set.
+        progress: Hears what takes time.
 
     Raises:
-        StudyFileError: It cannot be had on this machine.
+        StudyFileError: It cannot be had on this machine, or is not what a recipe needs.
     """
     try:
-        prepare(study.recipe.dataset)
+        data = prepare(study.recipe.dataset, progress=progress)
     except (OSError, ValueError) as error:
         problem = f"the data set {study.recipe.dataset} must be there, but: {error}"
         raise StudyFileError([Mistake("recipe.dataset", problem)]) from error
+    recipes = {f"arms.{arm}": Recipe.model_validate(study.arm_values(arm)) for arm in study.arms}
+    recipes |= {f"teachers.{name}": study.teachers[name].recipe for name in study.needed_teachers}
+    mistakes = {
+        problem: Mistake(where, problem) for where, recipe in recipes.items() for problem in misfits(recipe, data)
+    }
+    if mistakes:
+        raise StudyFileError(list(mistakes.values()))
 
 
 def open_study(folder: Path) -> Study:

@@ -17,17 +17,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from search.errors import Mistake, StudyFileError, UsageError
+from search.like import expand
 from search.machine import Machine
-from search.study import Resources, Study, flatten, varied, with_values
+from search.study import Resources, Study
 from spaces import PLAIN, Axis, Fixed, Scalar, SearchSpace, SpaceError, default_space, rescaled
 from trainables.loss_settings import RecipeWarning
 from trainables.recipe import Recipe
 from trainables.teachers import in_order
+from trainables.values import flatten, varied, with_values
 
 PACKAGED = Path(__file__).parent / "studies"
 """Folder of the studies that come with thermotune."""
 
-COMMON_VALUES = ("dataset", "epochs")
+COMMON_VALUES = ("dataset", "image_size", "epochs")
 """Values of the recipe that no arm may change: trials are compared at the same epochs of the same data."""
 
 MIDDLE = 0.37
@@ -45,7 +47,8 @@ class LoadedStudy:
 
     Attributes:
         study: The study with all defaults.
-        origins: For every dotted key of the resolved study, ``flag``, ``file`` or ``default``.
+        origins: For every dotted key of the resolved study, ``flag``, ``file``, the name of the packaged recipe that
+            the file's is like, or ``default``.
         remarks: What is possible, but hardly wanted.
     """
 
@@ -79,7 +82,10 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
     merged = raw
     for keys, value in flags.items():
         merged = _set(merged, keys, value)
-    full, renamed = _with_defaults(merged)
+    expanded = expand(merged, path.name)
+    if expanded.mistakes:  # what the recipe holds is not known: other mistakes would follow from that alone
+        raise StudyFileError(expanded.mistakes)
+    full, renamed = _with_defaults(expanded.raw, expanded.apart)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecipeWarning)
         mistakes = _mistakes(full, path.name, renamed)
@@ -92,7 +98,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
             for coordinates in _corners(study.arm_space(arm)):
                 study.resolve(arm, coordinates)
     remarks = dict.fromkeys(str(warning.message) for warning in caught)
-    return LoadedStudy(study.with_varies(), _origins(study, raw, flags), tuple(remarks))
+    return LoadedStudy(study.with_varies(), _origins(study, raw, flags, expanded.origins), tuple(remarks))
 
 
 def _find(source: str) -> Path:
@@ -139,8 +145,12 @@ def _set(tree: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, 
     return {**tree, head: _set(below if isinstance(below, dict) else {}, rest, value) if rest else value}
 
 
-def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def _with_defaults(raw: Mapping[str, Any], apart: Collection[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The study with what follows from its loss, and with ``baseline`` written out as arms.
+
+    Args:
+        raw: The study file, without ``like``.
+        apart: Teachers that do not start from the study's recipe.
 
     Returns:
         The study, and how to name keys of it that the user wrote otherwise: new prefix to old.
@@ -161,7 +171,9 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, st
         renamed = {"arms.baseline.set": "baseline"}
     full.setdefault("reference", None)
     if isinstance(full.get("teachers"), dict):
-        full["teachers"] = {name: _teacher(body, recipe) for name, body in full["teachers"].items()}
+        full["teachers"] = {
+            name: body if name in apart else _teacher(body, recipe) for name, body in full["teachers"].items()
+        }
     return full, renamed
 
 
@@ -377,10 +389,10 @@ def _impossible_teachers(study: Study) -> Iterator[tuple[str, str]]:
         yield "teachers", str(error)
         return
     for name in sorted(names):
-        dataset = study.teachers[name].recipe.dataset
-        if dataset != study.recipe.dataset:
-            rule = f"must be the study's own, {study.recipe.dataset}, got {dataset}"
-            yield f"teachers.{name}.recipe.dataset", rule
+        for value in ("dataset", "image_size"):
+            mine, theirs = (getattr(recipe, value) for recipe in (study.recipe, study.teachers[name].recipe))
+            if mine != theirs:
+                yield f"teachers.{name}.recipe.{value}", f"must be the study's own, {mine}, got {theirs}"
 
 
 def _explain(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
@@ -454,7 +466,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(part)
 
 
-def _origins(study: Study, raw: Mapping[str, Any], flags: Mapping[tuple[str, ...], Any]) -> dict[str, str]:
+def _origins(
+    study: Study, raw: Mapping[str, Any], flags: Mapping[tuple[str, ...], Any], packaged_recipes: Mapping[str, str]
+) -> dict[str, str]:
     """Where each value of the resolved study comes from."""
     by_flag = [".".join(keys) for keys in flags]
     in_file = flatten(raw)
@@ -464,6 +478,6 @@ def _origins(study: Study, raw: Mapping[str, Any], flags: Mapping[tuple[str, ...
         for name in (key, written):
             if any(name == flag or name.startswith(f"{flag}.") for flag in by_flag):
                 return "flag"
-        return "file" if key in in_file or written in in_file else "default"
+        return "file" if key in in_file or written in in_file else packaged_recipes.get(key, "default")
 
     return {key: origin(key) for key in flatten(study.model_dump(mode="json", by_alias=True))}

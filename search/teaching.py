@@ -130,18 +130,18 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
     import torch
 
     from trainables.diagnostics import mean_teacher_statistics, teacher_statistics
-    from trainables.engine.resident import ResidentData
+    from trainables.engine.feed import feed
     from trainables.engine.teaching import TeacherLogits
 
     tau2 = tau1 - gap
     if not (0 < tau1 < math.inf and 0 < tau2 < math.inf):
         raise UsageError(f"tau1 and tau2 = tau1 - gap must be > 0 and finite, got {tau1:g} and {tau2:g}")
-    data = ResidentData(prepare(teacher.recipe.dataset), torch.device("cpu"))
+    data = feed(teacher.recipe, torch.device("cpu"))
     if data.packed.digest != teacher.data:
         raise UsageError(
             f"the data set {teacher.recipe.dataset} must be the one that {teacher.name} learnt, and is not"
         )
-    logits = TeacherLogits(teacher, Shelf(teacher.folder.parent), data).over(data)
+    logits = TeacherLogits(teacher, Shelf(teacher.folder.parent), data, augmented=False).over(data)
     labels = data.targets("train")
     if per_sample is not None:
         columns = vars(teacher_statistics(logits, labels, tau1=tau1, tau2=tau2))

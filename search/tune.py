@@ -168,6 +168,7 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
     explore = trial.stage is Stage.EXPLORE
     taught = trial.stage is Stage.TEACH
     names = [trial.arm] if taught else Recipe.model_validate(trial.recipe).names
+    threads = max(1, int(study.resources.cpus))
     return {
         "trial": trial.name,
         "recipe": trial.recipe,
@@ -179,7 +180,8 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
         "max_loss": study.stopping.max_loss,
         "device": "cuda" if study.resources.gpus > 0 else "cpu",
         "data_root": None,
-        "threads": max(1, int(study.resources.cpus)),
+        "threads": threads,
+        "workers": max(1, threads - 1) if study.resources.gpus else 1,
         "teachers": {name: study.teachers[name].model_dump(mode="json") for name in in_order(names, study.teachers)},
         "shelf": str(shelf_of(folder)),
         "until": study.teachers[trial.arm].epoch if taught else None,

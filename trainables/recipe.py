@@ -51,6 +51,45 @@ class AdamW(Part):
 Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name"), named("sgd")]
 
 
+class Augment(Part):
+    """How training images are changed anew in every epoch; validation and test images never are."""
+
+    pad: int = Field(0, ge=0, description="pixels of black added at every side before a random crop to the old size")
+    crop_scale: tuple[float, float] | None = Field(
+        None, description="random resized crop: lowest and highest share of the image's area; streamed data only"
+    )
+    flip: bool = Field(False, description="mirror every second image from left to right, at random")
+    color_jitter: float = Field(
+        0.0, ge=0, lt=1, description="brightness, contrast and saturation change by up to this; streamed data only"
+    )
+    cutout: int = Field(0, ge=0, description="side of a square somewhere in the image that is set to the mean; pixels")
+    mixup: float = Field(
+        0.0, ge=0, description="a of Beta(a, a), from which the share is drawn in which two images are mixed; 0: never"
+    )
+
+    @model_validator(mode="after")
+    def _crops_part_of_the_image(self) -> Augment:
+        if self.crop_scale is not None:
+            low, high = self.crop_scale
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"crop_scale must be two shares with 0 < low <= high <= 1, got {low:g} and {high:g}")
+            if self.pad:
+                raise ValueError(
+                    f"pad must be 0 beside crop_scale, which crops already, got {self.pad}; leave one of them out"
+                )
+        return self
+
+
+class Compute(Part):
+    """How the arithmetic is done."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="type in which networks compute; parameters and losses stay fp32; fp16 scales its losses"
+    )
+    channels_last: bool = Field(True, description="lay images out with the channels innermost, which is faster")
+    compile: bool = Field(False, description="compile the network with torch.compile; takes seconds to minutes")
+
+
 class Diagnostics(Part):
     """What is measured beside the ordinary metrics."""
 
@@ -106,7 +145,17 @@ class Recipe(Part):
     schedule: Schedule = Field(default_factory=Cosine)
     batch_size: int = Field(128, ge=1, description="samples a step")
     epochs: int = Field(27, ge=1, description="length of the whole run; the schedule ends there")
-
+    train_samples: int | None = Field(
+        None, ge=1, description="train on so many samples, with the classes in their shares; null: on all"
+    )
+    image_size: int | None = Field(
+        None, ge=8, le=1024, description="side of the images a network sees; null: the data set's; streamed data only"
+    )
+    augment: Augment = Field(default_factory=Augment)
+    compute: Compute = Field(default_factory=Compute)
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="measure and keep the running mean of the parameters, with this decay; null: not"
+    )
     base: str | None = Field(
         None, description="a name under teachers: this trained network stays as it is, and its logits are added"
     )
@@ -141,6 +190,15 @@ class Recipe(Part):
         if self.base is not None and isinstance(self.loss, TemperedLoss) and self.loss.logit_norm is not None:
             raise ValueError(
                 f"loss.logit_norm must be null on a base, whose logits it cannot set, got {self.loss.logit_norm:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_images_have_no_one_label(self) -> Recipe:
+        if self.augment.mixup and isinstance(self.loss, DistilledLoss):
+            raise ValueError(
+                f"augment.mixup must be 0 with loss distilled, whose tau1 belongs to the one true class, got "
+                f"{self.augment.mixup:g}"
             )
         return self
 

@@ -32,6 +32,7 @@ class TrialConfig:
         max_loss: A training loss above it is a divergence; nats.
         data_root: Folder of the packed data sets; None for the default one.
         threads: CPU threads of torch.
+        workers: Processes that decode images, for a data set that is streamed.
         device: ``cpu`` or ``cuda``.
         teachers: What the names in the recipe mean, in the JSON types of a Teacher.
         shelf: Folder of the trained teachers; needed where the recipe names one, or ``publish`` is set.
@@ -49,6 +50,7 @@ class TrialConfig:
     max_loss: float = 1000.0
     data_root: str | None = None
     threads: int = 1
+    workers: int = 1
     device: str = "cpu"
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)  # Any: JSON; checked as Teachers
     shelf: str | None = None
@@ -109,6 +111,7 @@ class TrialSession:
             until=config.until,
             teachers=self._teachers,
             shelf=self._shelf,
+            workers=config.workers,
         )
         self._rows: list[dict[str, Any]] = []
         self._restored = self._restore()

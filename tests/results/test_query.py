@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from datetime import UTC
 
@@ -218,18 +217,6 @@ def test_all_views_can_be_selected_from(tmp_path):
     for name in ("trials", "epochs", "epoch_means", "decisions", "sessions"):
         assert found.rows(f"select * from {name}")
     assert all(t.epochs <= EPOCHS for t in found.trials)
-
-
-def test_a_hundred_trials_are_read_fast(tmp_path):
-    folder = finished(tmp_path)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        found = StudyView(folder)
-        assert found.trials
-        assert found.epoch_means
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
 
 
 def test_a_metric_of_some_epochs_is_found_wherever_it_stands(study):

@@ -3,9 +3,12 @@ import yaml
 
 from search.errors import StudyFileError, UsageError
 from search.machine import Machine
-from search.study import Resources, Study, flatten, with_values
+from search.study import Resources, Study
 from search.study_file import load, packaged
 from spaces import Axis, LogUniform, Scale
+from trainables import recipe_library
+from trainables.loss_settings import TemperedLoss
+from trainables.values import flatten, with_values
 
 
 @pytest.fixture
@@ -239,3 +242,73 @@ def test_values_are_set_by_path_without_touching_the_original():
     assert with_values(tree, {"a.b": 3, "a.d.e": 4}) == {"a": {"b": 3, "d": {"e": 4}}, "c": 2}
     assert tree == {"a": {"b": 1}, "c": 2}
     assert flatten({"a": {"b": 3, "d": {"e": 4}}, "c": 2}) == {"a.b": 3, "a.d.e": 4, "c": 2}
+
+
+PAPER = "tampering/resnet20-cifar10"
+LIKE = f"name: a\nrecipe: {{like: {PAPER}, epochs: 30}}"
+
+
+def test_recipe_like_a_packaged_one_has_its_values_except_those_written(write):
+    recipe = load(write(LIKE)).study.recipe
+    packaged_recipe = recipe_library.load(PAPER).recipe
+    assert recipe == packaged_recipe.model_copy(update={"epochs": 30})
+
+
+def test_origins_name_the_packaged_recipe(write):
+    loaded = load(write(LIKE), ["recipe.batch_size=64"])
+    origins = loaded.origins
+    assert loaded.study.recipe.batch_size == 64
+    assert (origins["recipe.batch_size"], origins["recipe.epochs"]) == ("flag", "file")
+    assert origins["recipe.loss.alpha"] == origins["recipe.schedule.cooldown_epochs"] == PAPER
+    assert origins["recipe.loss.label_smoothing"] == "default"
+
+
+def test_space_and_baseline_follow_the_packaged_loss(write):
+    study = load(write(LIKE)).study
+    assert list(study.space) == ["loss.alpha", "optimizer.lr"]
+    assert study.arms["baseline"].set == {"loss.alpha": 1.0}
+
+
+def test_other_loss_than_the_packaged_one_starts_from_its_defaults(write):
+    loaded = load(write(f"name: a\nrecipe: {{like: {PAPER}, loss: {{name: tempered}}}}"))
+    assert loaded.study.recipe.loss == TemperedLoss()
+    assert loaded.origins["recipe.loss.name"] == "file"
+
+
+def test_like_can_be_a_flag(write):
+    loaded = load(write("name: a"), [f"recipe.like={PAPER}"])
+    assert loaded.study.recipe == recipe_library.load(PAPER).recipe
+    assert loaded.origins["recipe.model"] == PAPER
+
+
+def test_teacher_like_a_packaged_recipe_starts_from_that_and_not_from_the_studys(write):
+    teacher = "asymmetric/teacher-resnet110-cifar100"
+    loaded = load(
+        write(
+            "name: a\n"
+            "recipe: {like: asymmetric/student-vgg8-cifar100, batch_size: 64, train_samples: 900, ema_decay: 0.9}\n"
+            f"teachers: {{wrn-28-8: {{recipe: {{like: {teacher}, epochs: 12}}}}, own: {{recipe: {{model: resnet-8}}}}}}"
+        )
+    )
+    found = loaded.study.teachers
+    assert found["wrn-28-8"].recipe == recipe_library.load(teacher).recipe.model_copy(update={"epochs": 12})
+    assert (found["own"].recipe.batch_size, found["own"].recipe.epochs) == (64, 240)
+    assert loaded.origins["teachers.wrn-28-8.recipe.model"] == teacher
+    assert loaded.origins["teachers.wrn-28-8.recipe.epochs"] == "file"
+    assert loaded.study.needed_teachers == ("wrn-28-8",)
+
+
+def test_unknown_packaged_recipe_is_reported_without_mistakes_that_only_follow_from_it(write):
+    found = mistakes(
+        write(
+            "name: a\nrecipe: {like: tampering/resnet20-cifar}\nspace: {loss.alpha: {uniform: [0.1, 1]}}\n"
+            "teachers: {big: {recipe: {like: [1], model: mlp-8}}}"
+        )
+    )
+    assert found.keys() == {"recipe.like", "teachers.big.recipe.like"}
+    assert f"must be a packaged recipe, got 'tampering/resnet20-cifar'. Did you mean {PAPER}?" in found["recipe.like"]
+
+
+def test_packaged_recipe_that_does_not_fit_the_changes_is_a_mistake(write):
+    found = mistakes(write(f"name: a\nrecipe: {{like: {PAPER}, epochs: 5}}"))
+    assert "must fit into the run, got 15 of 5 epochs" in found["recipe"]

@@ -1,10 +1,11 @@
 """The Ray shells without a cluster: plain objects play Ray's side, since these moments cannot be forced on it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from results.schema import TrialRow
+from results.schema import Stage, TrialRow
 from search.conductor import Conductor
 from search.history import History
 from search.tune import FirstError, StudyScheduler, StudySearcher, trial_config
@@ -69,3 +70,13 @@ def test_trial_uses_the_gpu_only_if_it_asked_for_one(tmp_path, gpus, device):
     spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpus": gpus})})
     conductor = Conductor(spec, History(), Disk([]), session="s0001")
     assert trial_config(spec, conductor.next_trial(), tmp_path)["device"] == device
+
+
+def test_only_confirming_trials_may_open_the_test_split(tmp_path, shells):
+    conductor, _, _ = shells
+    trial = conductor.next_trial()
+    opened = {
+        stage: trial_config(conductor.study, replace(trial, stage=stage), tmp_path)["test"]
+        for stage in (Stage.EXPLORE, Stage.CONFIRM)
+    }
+    assert [stage for stage, test in opened.items() if test] == [Stage.CONFIRM]

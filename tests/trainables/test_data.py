@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables import DATASETS, check_dataset, prepare
-from trainables.data import Split, data_root, digits
-from trainables.data.packed import stratified_split
+from trainables.data import Progress, Split, data_root, digits
+from trainables.data.packed import UnusablePack, check_pack, folder_of, stratified_split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -108,6 +109,7 @@ DAMAGES = [
     lambda folder: (folder / "meta.json").unlink(),
     lambda folder: (folder / "meta.json").write_text('{"format": 1, "na'),
     lambda folder: (folder / "meta.json").write_text("[1]"),
+    lambda folder: (folder / "meta.json").write_text("{}"),
 ]
 
 
@@ -123,12 +125,40 @@ def test_a_damaged_pack_is_noticed_and_packed_again(tmp_path: Path, damage: Call
         assert prepare("digits", tmp_path) == before
 
 
+def test_a_copy_without_times_is_read_once_and_found_sound(tmp_path: Path) -> None:
+    before = prepare("digits", tmp_path / "a")
+    copy = folder_of(tmp_path / "b", "digits")
+    shutil.copytree(before.folder, copy, copy_function=shutil.copyfile)
+    assert prepare("digits", tmp_path / "b").digest == before.digest
+
+
+def test_damage_that_kept_size_and_time_is_found_by_a_thorough_check(tmp_path: Path) -> None:
+    folder = prepare("digits", tmp_path).folder
+    assert check_pack(folder, Progress()) == prepare("digits", tmp_path)
+    status = (folder / "train_inputs.npy").stat()
+    _flip(folder)
+    os.utime(folder / "train_inputs.npy", ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(UnusablePack, match=r"train_inputs\.npy does not match"):
+        check_pack(folder, Progress())
+
+
+def test_embedded_data_take_no_source_and_have_neither_lengths_nor_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"digits must have no --source, got .*Ships inside"):
+        prepare("digits", tmp_path, source=tmp_path)
+    data = prepare("digits", tmp_path)
+    with pytest.raises(ValueError, match="only texts have lengths"):
+        data.lengths("train")
+    with pytest.raises(ValueError, match=r"digits is packed\. Use load\('val'\)"):
+        data.files("val")
+    assert (data.kind, data.storage, data.vocabulary, data.class_names[3]) == ("images", "packed", None, "3")
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    leftover = tmp_path / ".digits-v1.abc.tmp"
+    leftover = tmp_path / ".digits-v2.abc.tmp"
     leftover.mkdir()
     (leftover / "train_inputs.npy").write_bytes(b"half")
     prepare("digits", tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".digits-v1.lock", "digits-v1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".digits-v2.lock", "digits-v2"]
 
 
 def test_many_processes_may_prepare_at_once(tmp_path: Path) -> None:
@@ -161,9 +191,10 @@ def test_the_folder_of_packs_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_an_unknown_data_set_is_refused_with_advice(tmp_path: Path) -> None:
-    check_dataset("digits")
-    assert list(DATASETS) == ["digits"]
-    message = "dataset must be one of digits, got 'digit'. Did you mean digits?"
+    for name in ("digits", "cifar10", "cifar100", "tiny-imagenet", "imagenet", "cub200", "dogs", "imdb"):
+        assert DATASETS[name].name == name
+        check_dataset(name)
+    message = r"dataset must be one of cifar10, .*, got 'digit'\. Did you mean digits\? .*data prepare NAME --source"
     with pytest.raises(ValueError, match=message):
         check_dataset("digit")
     with pytest.raises(ValueError, match=message):

@@ -7,6 +7,7 @@ import torch
 
 from trainables import TrialConfig, TrialSession
 from trainables.engine import Training, teaching
+from trainables.engine.batches import Batch
 from trainables.engine.train import MEMBER_STRIDE
 from trainables.models.frozen import OnTopOf
 from trainables.recipe import Recipe, Teacher
@@ -68,9 +69,10 @@ def test_a_trained_teacher_is_on_the_shelf_with_its_logits_in_the_order_of_the_d
     stored = teaching.require("big", TEACHERS, shelf, training.data.packed.digest)
     network = teaching.restore(stored, shelf, training.data)
     positions = torch.tensor([5, 3, 700])
-    samples, _ = training.data.batch("train", positions)
-    kept = teaching.TeacherLogits(stored, shelf, training.data)
-    torch.testing.assert_close(kept.of(positions, samples), network(samples), rtol=1e-5, atol=1e-5)
+    samples, labels = training.data.batch("train", positions)
+    batch = Batch(positions=positions, samples=samples, labels=labels, targets=labels, augmented=False)
+    kept = teaching.TeacherLogits(stored, shelf, training.data, augmented=False)
+    torch.testing.assert_close(kept.of(batch), network(samples), rtol=1e-5, atol=1e-5)
     assert stored.parameters == sum(p.numel() for p in network.parameters()) == 64 * 32 + 32 + 32 * 10 + 10
     assert not any(name.startswith("test/") for name in stored.metrics)
 
@@ -243,8 +245,9 @@ def test_a_teacher_with_a_temperature_of_its_own_speaks_and_stands_as_in_its_sof
     training = Training(on_top, [1], teachers=teachers, shelf=shelf)
     stored = teaching.require("sharp", teachers, shelf, training.data.packed.digest)
     raw = teaching.restore(stored, shelf, training.data)
-    samples, _ = training.data.batch("train", torch.arange(5))
-    said = teaching.TeacherLogits(stored, shelf, training.data).of(torch.arange(5), samples)
+    samples, labels = training.data.batch("train", torch.arange(5))
+    batch = Batch(positions=torch.arange(5), samples=samples, labels=labels, targets=labels, augmented=False)
+    said = teaching.TeacherLogits(stored, shelf, training.data, augmented=False).of(batch)
     torch.testing.assert_close(said, 10 * raw(samples))
     network = training.network(0).eval()
     with torch.no_grad():
@@ -294,3 +297,15 @@ def test_settings_of_distillation_reach_the_loss(shelf, loss, changed):
     first, _ = train(student(**loss, tau1=4.0, gap=2.0), shelf, epochs=1)
     second, _ = train(student(**changed, tau1=4.0, gap=2.0), shelf, epochs=1)
     assert same_network(first, second) == ("student_temperature" in loss)  # same is tau1; centring changes what is told
+
+
+def test_of_an_augmented_batch_the_teacher_sees_the_same_samples_as_the_student(shelf):
+    recipe = Recipe.model_validate({**student().model_dump(), "augment": {"pad": 1, "flip": True}})
+    training = Training(recipe, [0], teachers=TEACHERS, shelf=shelf)
+    stored = teaching.require("big", TEACHERS, shelf, training.data.packed.digest)
+    network = teaching.restore(stored, shelf, training.data)
+    batch = next(iter(training.data.epoch([0], 1)))[0]
+    said = teaching.TeacherLogits(stored, shelf, training.data, augmented=True).of(batch)
+    torch.testing.assert_close(said, network(batch.samples))
+    plain, _ = training.data.batch("train", batch.positions)
+    assert not torch.equal(plain, batch.samples)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +209,31 @@ def test_a_session_reports_the_numbers_of_the_engine() -> None:
     training = Training(Recipe.model_validate(RECIPE), [0, 1])
     expected = [report.metrics for _ in range(6) for report in training.train_epoch()]
     assert [row["metrics"] for row in rows(all_reports(session))] == expected
+
+
+def test_a_trial_killed_in_the_middle_of_an_epoch_continues_with_the_same_numbers(tmp_path: Path) -> None:
+    recipe = {
+        "model": "resnet-8",
+        "batch_size": 16,
+        "epochs": 3,
+        "augment": {"pad": 1, "flip": True, "cutout": 2},
+        "compute": {"precision": "bf16"},
+        "ema_decay": 0.9,
+    }
+    whole = TrialSession(config(recipe=recipe, return_at=[])).advance()
+    killed = config(recipe=recipe, return_at=[], report_every_s=0, checkpoints=str(tmp_path))
+    code = (
+        "import json, sys; from trainables import TrialConfig, TrialSession\n"
+        f"session = TrialSession(TrialConfig.from_dict(json.loads({json.dumps(killed.to_dict())!r})))\n"
+        "while not (report := session.advance())['finished']: print('done', flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the first epoch is done
+        time.sleep(whole["epochs"][-1]["epoch_time_s"])  # of one of two lanes: half an epoch
+        process.send_signal(signal.SIGKILL)
+        assert "done" not in process.stdout.read(), "the second epoch is not done"
+    reports = all_reports(TrialSession(killed))
+    assert [row["epoch"] for row in reports[0]["epochs"]] == [1, 1]
+    found = {(row["epoch"], row["lane"]): row["metrics"] for report in reports for row in report["epochs"]}
+    assert found == {(row["epoch"], row["lane"]): row["metrics"] for row in whole["epochs"]}

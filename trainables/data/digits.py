@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.packed import Samples, Source, Split, stratified_split
-
-SPLIT_SEED = 0
+from trainables.data.packed import Samples, Split, stratified_split
+from trainables.data.source import SPLIT_SEED
 
 
 def read(file: Path | None = None) -> dict[Split, Samples]:
@@ -49,6 +48,3 @@ def _packaged_file() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError("data set digits needs scikit-learn, which is not installed. pip install scikit-learn")
     return Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
-
-
-SOURCE = Source(name="digits", num_classes=10, split_seed=SPLIT_SEED, read=read)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainables.engine.optimizer import update_of
+from trainables.engine.precision import LossScale, in_precision
 from trainables.engine.state import LaneState
-from trainables.recipe import AdamW, Sgd
+from trainables.recipe import AdamW, Compute, Sgd
+
+_GOLDEN = 0x9E3779B97F4A7C15
+"""An odd number of 64 bits: multiplied by it, neighbouring seeds lie far apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,18 +58,33 @@ class Step:
 class LoopExecutor:
     """Trains every lane with operations that do not depend on the other lanes: bit-equal to K solo runs."""
 
-    def __init__(self, modules: Sequence[nn.Module], state: LaneState, optimizer: Sgd | AdamW) -> None:
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        state: LaneState,
+        optimizer: Sgd | AdamW,
+        *,
+        compute: Compute | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
         """Binds the networks to the state: their parameters, gradients and buffers become views of its rows.
 
         Args:
             modules: K networks of the state's layout.
             state: Where the numbers live; it gets room for what the optimiser remembers.
             optimizer: Everything but the learning rate, which comes with each step.
+            compute: Precision, memory layout, compilation; default as of a recipe.
+            seeds: For each lane, with which random layers such as dropout draw; the global generators are then set
+                before every call. None leaves these as they are.
         """
         self._modules = list(modules)
         self._state = state
+        self._compute = compute or Compute()
+        self._seeds = seeds
+        self._device = state.params.device
         self._last_module = state.layout.last_module()
         self._update = update_of(optimizer, state)
+        self._scale = LossScale(len(self._modules), self._device) if self._compute.precision == "fp16" else None
         self._grads = [torch.zeros_like(row) for row in state.params]
         for lane, module in enumerate(self._modules):
             module.to(state.params.device)
@@ -75,6 +95,11 @@ class LoopExecutor:
             for name, _ in list(module.named_buffers()):
                 owner, _, leaf = name.rpartition(".")
                 setattr(module.get_submodule(owner), leaf, values[name])
+        self._calls: list[Callable[[Tensor], Tensor]] = list(self._modules)
+        if self._compute.compile:
+            from trainables.engine.compiling import Compiled  # loads the compiler
+
+            self._calls = [Compiled(module) for module in self._modules]
 
     def train_step(
         self, inputs: Sequence[Tensor], objectives: Sequence[Callable[[Tensor], Objective]], lr: float
@@ -88,16 +113,23 @@ class LoopExecutor:
         """
         self._state.steps += 1
         done = Step(losses=[], logits=[], gates=[])
-        for lane, module in enumerate(self._modules):
-            logits = module(inputs[lane])
+        for lane in range(len(self._modules)):
+            self._seed_random_layers(lane)
+            logits = self._logits(lane, inputs[lane])
             objective = objectives[lane](logits)
             grads = self._grads[lane].zero_()
+            factor = None if self._scale is None else self._scale.of(lane)
             if isinstance(objective, Tensor):
-                objective.backward()  # type: ignore[no-untyped-call]
+                _backward(objective, factor)
                 loss, is_open = objective, None
             else:
-                loss, is_open = self._backward_through_gate(grads, *objective)
-            self._update(lane, grads, lr)
+                loss, is_open = self._backward_through_gate(grads, *objective, factor)
+            if self._scale is None:
+                self._update(lane, grads, lr)
+            else:
+                finite = self._scale.unscaled(lane, grads)
+                with self._state.kept_unless(finite, lane):
+                    self._update(lane, grads, lr)
             done.losses.append(loss.detach())
             done.logits.append(logits.detach())
             done.gates.append(is_open)
@@ -107,27 +139,58 @@ class LoopExecutor:
         """Logits (B, C) of every lane for the same inputs (B, ...), in evaluation mode and without gradients."""
         outputs = []
         with torch.no_grad():
-            for module in self._modules:
+            for lane, module in enumerate(self._modules):
                 module.eval()
-                outputs.append(module(inputs))
+                outputs.append(self._logits(lane, inputs))
                 module.train()
         return outputs
 
-    def _backward_through_gate(self, grads: Tensor, first: Tensor, second: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
-        """Fills grads (P,), which are zero, with those of the gated sum.
+    def state_dict(self) -> dict[str, Tensor] | None:
+        """What is to be kept in a checkpoint besides the state; None if there is nothing."""
+        return None if self._scale is None else self._scale.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:  # Any: what a checkpoint holds
+        """Goes on from a checkpoint."""
+        if self._scale is not None and state is not None:
+            self._scale.load_state_dict(state)
+
+    def _logits(self, lane: int, inputs: Tensor) -> Tensor:
+        """(B, C) in the type of the parameters."""
+        if inputs.ndim == 4 and self._compute.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with in_precision(self._compute.precision, self._device):
+            return self._calls[lane](inputs).to(self._state.params.dtype)
+
+    def _seed_random_layers(self, lane: int) -> None:
+        if self._seeds is None:
+            return
+        seed = (self._seeds[lane] * _GOLDEN + self._state.steps) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            torch.cuda.default_generators[self._device.index or 0].manual_seed(seed)
+
+    def _backward_through_gate(
+        self, grads: Tensor, first: Tensor, second: Tensor, gate: Gate, factor: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Fills grads (P,), which are zero, with those of the gated sum, times a factor.
 
         Returns:
             The gated sum, and 1 or 0 for open or closed.
         """
-        first.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        _backward(first, factor, retain_graph=True)
         of_first = grads.clone()
         grads.zero_()
-        second.backward()  # type: ignore[no-untyped-call]
+        _backward(second, factor)
         part = self._last_module if gate.last_layer_only else slice(None)
         is_open = _agree(of_first[part], grads[part], gate.cosine).to(grads.dtype)
         share = gate.share * is_open
         grads.mul_(share).add_(of_first.mul_(1 - share))
         return (1 - share) * first + share * second, is_open
+
+
+def _backward(loss: Tensor, factor: Tensor | None, retain_graph: bool = False) -> None:
+    scaled = loss if factor is None else loss * factor
+    scaled.backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
 
 
 def _agree(one: Tensor, other: Tensor, cosine: float) -> Tensor:

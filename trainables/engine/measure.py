@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trainables.data import Split
 from trainables.diagnostics import calibration_metrics, fit_temperature, logit_statistics, stationary_threshold
+from trainables.engine.batches import TrainingData
 from trainables.engine.loop import LoopExecutor
-from trainables.engine.resident import ResidentData
 from trainables.loss_settings import Loss, TamperedLoss
 from trainables.losses import predicted_log_probabilities
 
@@ -19,7 +19,7 @@ from trainables.losses import predicted_log_probabilities
 class Evaluation:
     """Measures K seeds with M members each; a seed's prediction is the mean of its members' probabilities."""
 
-    def __init__(self, executor: LoopExecutor, data: ResidentData, loss: Loss, members: int) -> None:
+    def __init__(self, executor: LoopExecutor, data: TrainingData, loss: Loss, members: int) -> None:
         self._executor = executor
         self._data = data
         self._loss = loss

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trainables.engine.resident import ResidentData
+from trainables.engine.batches import TrainingData
 from trainables.loss_settings import TemperedLoss
 from trainables.models import build
 from trainables.models.frozen import OnTopOf
@@ -27,7 +27,7 @@ class Base:
     beta: float
 
 
-def assemble(recipe: Recipe, seed: int, data: ResidentData, base: Base | None = None) -> nn.Module:
+def assemble(recipe: Recipe, seed: int, data: TrainingData, base: Base | None = None) -> nn.Module:
     """A new network for a recipe, in training mode on the CPU; equal arguments give bit-equal parameters.
 
     Args:
@@ -41,8 +41,13 @@ def assemble(recipe: Recipe, seed: int, data: ResidentData, base: Base | None = 
     """
 
     def plain(seed: int) -> nn.Module:
-        shape, classes = data.packed.input_shape, data.packed.num_classes
-        return build(recipe.model, input_shape=shape, num_classes=classes, seed=seed)
+        return build(
+            recipe.model,
+            input_shape=data.input_shape,
+            num_classes=data.packed.num_classes,
+            seed=seed,
+            vocabulary=data.packed.vocabulary,
+        )
 
     network = plain(seed)
     loss = recipe.loss
@@ -63,12 +68,12 @@ def beta_of(recipe: Recipe) -> float:
     return recipe.loss.beta if isinstance(recipe.loss, TemperedLoss) else 1.0
 
 
-def base_of(found: StoredTeacher, shelf: Shelf, data: ResidentData) -> Base:
+def base_of(found: StoredTeacher, shelf: Shelf, data: TrainingData) -> Base:
     """A teacher from the shelf as a base."""
     return Base(network=restore(found, shelf, data), beta=beta_of(found.recipe))
 
 
-def restore(teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> nn.Module:
+def restore(teacher: StoredTeacher, shelf: Shelf, data: TrainingData) -> nn.Module:
     """A teacher from the shelf as a network in evaluation mode on the CPU, without gradients.
 
     Raises:
@@ -86,7 +91,7 @@ def restore(teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> nn.Modu
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, beta: float, data: ResidentData) -> torch.Tensor:
+def logits_of(network: nn.Module, beta: float, data: TrainingData) -> torch.Tensor:
     """Raw logits beta * z, as they stand in the softmax: (N, C) float32 over the training split, on the CPU."""
     network = network.to(data.device).eval()
     return torch.cat([beta * network(samples).float().cpu() for samples, _ in data.chunks("train")])

@@ -1,58 +1,145 @@
-"""One data set on the device: its splits, normalised batches, and the fixed probe."""
+"""A packed data set on the device: its splits, normalised batches, and the fixed probe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.data import PackedDataset, Split
+from trainables.data.augment import Draws, crop_and_mirror, cut_out, draw, mix
+from trainables.engine.batches import (
+    EVALUATION_BATCH,
+    Batch,
+    ClosedTestSplit,
+    members_of,
+    order_of,
+    probe_positions,
+    steps_of,
+)
+from trainables.recipe import Augment, Recipe
 
-EVALUATION_BATCH = 1024
+_TEXT_STEP = 16
+"""Batches of text end at the next multiple of so many tokens after their longest one."""
 
 
 class ResidentData:
-    """Gives batches of a packed data set as a network takes them.
+    """Gives batches of a packed data set; on the CPU its arrays are the pages that all processes share.
 
     Attributes:
         packed: The data set.
         device: Where batches live.
+        input_shape: Of one sample.
     """
 
-    def __init__(self, packed: PackedDataset, device: torch.device) -> None:
+    def __init__(self, packed: PackedDataset, recipe: Recipe, device: torch.device, *, test: bool) -> None:
+        """Opens nothing yet.
+
+        Args:
+            packed: The data set.
+            recipe: Says how large batches are, and what is done to the samples.
+            device: Where batches are to live.
+            test: Whether the test split may be read.
+        """
         self.packed = packed
+        self._test = test
+        self._recipe = recipe
         self.device = device
+        self.input_shape = packed.input_shape
         channels = (-1, *[1] * (len(packed.input_shape) - 1))
-        self._mean = torch.tensor(packed.mean, device=device).view(channels)
-        self._std = torch.tensor(packed.std, device=device).view(channels)
+        if packed.kind == "images":
+            self._mean = torch.tensor(packed.mean, device=device).view(channels)
+            self._std = torch.tensor(packed.std, device=device).view(channels)
 
     def targets(self, split: Split) -> Tensor:
         """(N,) int64 of a split."""
-        return _resident(self.packed, split, self.device)[1]
+        return self._split(split)[1]
+
+    def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
+        """One epoch of training: for every step, a batch for each lane."""
+        size = self._recipe.batch_size
+        members = _members(self.packed, self._recipe.train_samples)
+        orders = [order_of(members, seed, epoch) for seed in seeds]
+        on_device = [torch.from_numpy(order).to(self.device) for order in orders]
+        draws = [self._draws(len(members), seed, epoch) for seed in seeds]
+        for step, first in enumerate(range(0, len(members), size)):
+            here = slice(first, first + size)
+            yield [
+                self._training_batch(
+                    orders[lane][here],
+                    on_device[lane][here],
+                    None if drawn is None else drawn.of_batch(first, len(orders[lane][here]), step),
+                )
+                for lane, drawn in enumerate(draws)
+            ]
 
     def batch(self, split: Split, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised samples (B, ...) float32 and labels (B,) int64 at positions (B,) of a split."""
-        inputs, targets = _resident(self.packed, split, self.device)
-        return self._normalised(inputs.index_select(0, positions)), targets.index_select(0, positions)
+        """Normalised samples (B, C, H, W) float32 or tokens (B, L) int32, and labels, at positions (B,) of a split."""
+        inputs, targets = self._split(split)
+        samples = inputs.index_select(0, positions)
+        if self.packed.kind == "text":
+            samples = self._trimmed(split, samples, positions.cpu().numpy())
+        return self._normalised(samples), targets.index_select(0, positions)
 
     def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in its order: normalised samples (B, ...) and labels (B,), B at most EVALUATION_BATCH."""
-        inputs, targets = _resident(self.packed, split, self.device)
+        inputs, targets = self._split(split)
         for start in range(0, len(targets), EVALUATION_BATCH):
-            stop = start + EVALUATION_BATCH
-            yield self._normalised(inputs[start:stop]), targets[start:stop]
+            stop = min(start + EVALUATION_BATCH, len(targets))
+            samples = inputs[start:stop]
+            if self.packed.kind == "text":
+                samples = self._trimmed(split, samples, np.arange(start, stop))
+            yield self._normalised(samples), targets[start:stop]
 
     def probe(self, samples: int) -> tuple[Tensor, Tensor]:
         """The same few training samples in every trial: normalised (M, ...) and labels (M,)."""
-        size = self.packed.sizes["train"]
-        chosen = np.random.Generator(np.random.PCG64(0)).permutation(size)[:samples]
+        chosen = probe_positions(self.packed.sizes["train"], samples)
         return self.batch("train", torch.from_numpy(chosen).to(self.device))
 
+    def _split(self, split: Split) -> tuple[Tensor, Tensor]:
+        if split == "test" and not self._test:
+            raise ClosedTestSplit
+        return _resident(self.packed, split, self.device)
+
+    def _draws(self, samples: int, seed: int, epoch: int) -> Draws | None:
+        if self._recipe.augment == Augment():
+            return None
+        height, width = self.input_shape[1:]
+        return draw(
+            self._recipe.augment,
+            image=(height, width),
+            samples=samples,
+            steps=steps_of(self._recipe, self.packed),
+            seed=seed,
+            epoch=epoch,
+            device=self.device,
+        )
+
+    def _training_batch(self, on_host: NDArray[np.int64], positions: Tensor, draws: Draws | None) -> Batch:
+        augment = self._recipe.augment
+        inputs, labels_of_all = self._split("train")
+        samples, labels = inputs.index_select(0, positions), labels_of_all.index_select(0, positions)
+        if self.packed.kind == "text":
+            samples = self._trimmed("train", samples, on_host)
+        targets = labels
+        if draws is None:
+            samples = self._normalised(samples)
+        else:
+            samples = cut_out(self._normalised(crop_and_mirror(samples, draws, augment.pad)), draws, augment.cutout)
+            samples, targets = mix(samples, labels, draws, self.packed.num_classes)
+        return Batch(positions=positions, samples=samples, labels=labels, targets=targets, augmented=draws is not None)
+
     def _normalised(self, samples: Tensor) -> Tensor:
-        return samples.float().sub_(self._mean).div_(self._std)
+        return samples if self.packed.kind == "text" else samples.float().sub_(self._mean).div_(self._std)
+
+    def _trimmed(self, split: Split, samples: Tensor, on_host: NDArray[np.int64]) -> Tensor:
+        """Tokens (B, L) without the columns in which all are padding: recurrent networks take time for these too."""
+        longest = int(_lengths(self.packed, split)[on_host].max())
+        return samples[:, : -(-longest // _TEXT_STEP) * _TEXT_STEP]
 
 
 @lru_cache(maxsize=3)
@@ -60,3 +147,15 @@ def _resident(data: PackedDataset, split: Split, device: torch.device) -> tuple[
     """One split on the device, kept for the next trials of this process; on the CPU these are the shared pages."""
     inputs, targets = data.load(split)
     return torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
+
+
+@lru_cache(maxsize=3)
+def _lengths(data: PackedDataset, split: Split) -> NDArray[np.int32]:
+    return np.array(data.lengths(split))
+
+
+@lru_cache(maxsize=3)
+def _members(data: PackedDataset, count: int | None) -> NDArray[np.int64]:
+    if count is None:
+        return np.arange(data.sizes["train"])
+    return members_of(data.targets("train"), count, data.split_seed)

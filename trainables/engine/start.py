@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from trainables.diagnostics.kernel import eta_tilde
 from trainables.diagnostics.theory import LearningProbe
+from trainables.engine.batches import EVALUATION_BATCH, Batch, TrainingData
 from trainables.engine.loop import Objective
 from trainables.engine.network import beta_of
-from trainables.engine.resident import EVALUATION_BATCH, ResidentData
 from trainables.recipe import Recipe, Sgd
 
 DIRECTION_SAMPLES = 8192
 """The first direction of learning is the mean gradient over at most so many training samples."""
 
-ObjectiveOfBatch = Callable[[float, Tensor, Tensor, Tensor], Callable[[Tensor], Objective]]
+ObjectiveOfBatch = Callable[[float, Batch], Callable[[Tensor], Objective]]
 
 
 class StartOfLearning:
@@ -28,7 +28,7 @@ class StartOfLearning:
     do not follow the gradient's size, only the logit norms are given.
     """
 
-    def __init__(self, recipe: Recipe, networks: Sequence[nn.Module], data: ResidentData) -> None:
+    def __init__(self, recipe: Recipe, networks: Sequence[nn.Module], data: TrainingData) -> None:
         self._recipe = recipe
         self._networks = list(networks)
         self._data = data
@@ -47,7 +47,7 @@ class StartOfLearning:
         """Measures every network before its first step.
 
         Args:
-            objective: Of (epochs done, positions, samples, labels): what a step minimises, as a function of its logits.
+            objective: Of epochs done and a batch: what a step minimises, as a function of its logits.
 
         Returns:
             ``theory/eta_tilde`` for each seed; the probes give the rest.
@@ -88,7 +88,8 @@ class StartOfLearning:
         size = min(self._data.packed.sizes["train"], DIRECTION_SAMPLES)
         for positions in torch.split(torch.arange(size, device=self._data.device), EVALUATION_BATCH):
             samples, labels = self._data.batch("train", positions)
-            found = objective(0.0, positions, samples, labels)(network(samples))
+            batch = Batch(positions=positions, samples=samples, labels=labels, targets=labels, augmented=False)
+            found = objective(0.0, batch)(network(samples))
             loss = found if isinstance(found, Tensor) else found[0] + found[1]
             for summed, gradient in zip(total, torch.autograd.grad(loss, list(parameters.values())), strict=True):
                 summed.add_(gradient, alpha=len(positions) / size)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,20 @@ class LaneState:
         if self.square is None:
             self.square = torch.zeros_like(self.params)
         return self.square
+
+    @contextmanager
+    def kept_unless(self, good: Tensor, lane: int) -> Iterator[None]:
+        """Takes back what happens to a lane's parameters and moments meanwhile unless it is good, without waiting.
+
+        Args:
+            good: () bool.
+            lane: 0-based.
+        """
+        rows = [self.params[lane], self.momentum[lane], *([] if self.square is None else [self.square[lane]])]
+        before = [row.clone() for row in rows]
+        yield
+        for row, old in zip(rows, before, strict=True):
+            row.copy_(torch.where(good, row, old))
 
     def views(self, lane: int) -> dict[str, Tensor]:
         """Parameters and buffers of one lane by name; they share the state's memory."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from trainables.engine.batches import Batch, TrainingData
 from trainables.engine.network import beta_of, logits_of, restore
-from trainables.engine.resident import ResidentData
 from trainables.recipe import Teacher
 from trainables.teachers import LOGITS_LIMIT_BYTES, Shelf, StoredTeacher, address_of, kept_logits
 
@@ -31,30 +31,36 @@ def require(name: str, teachers: Mapping[str, Teacher], shelf: Shelf, data_diges
 
 
 class TeacherLogits:
-    """A teacher's raw logits for training samples: looked up where they are kept, computed where they are not."""
+    """A teacher's raw logits for training samples: looked up where they are kept, computed where they are not.
 
-    def __init__(self, teacher: StoredTeacher, shelf: Shelf, data: ResidentData) -> None:
+    Kept ones are of unchanged samples; what an augmented sample says to the teacher is computed in every step.
+    """
+
+    def __init__(self, teacher: StoredTeacher, shelf: Shelf, data: TrainingData, *, augmented: bool) -> None:
+        """Loads the teacher.
+
+        Args:
+            teacher: From the shelf.
+            shelf: Which has what it stands on as well.
+            data: What the student is trained on.
+            augmented: Whether batches may be augmented.
+        """
         self._kept = _kept(teacher.folder, data.device)
         self._network: nn.Module | None = None
         self._beta = beta_of(teacher.recipe)
-        if self._kept is None:
+        if self._kept is None or augmented:
             self._network = restore(teacher, shelf, data).to(data.device)
 
-    def of(self, positions: Tensor, samples: Tensor) -> Tensor:
-        """Logits (B, C) float32 without gradients.
-
-        Args:
-            positions: (B,) int64, of the samples in the training split.
-            samples: (B, ...) float32, the same samples as the student sees them.
-        """
-        if self._kept is not None:
-            return self._kept.index_select(0, positions)
+    def of(self, batch: Batch) -> Tensor:
+        """Logits (B, C) float32 without gradients."""
+        if self._kept is not None and not batch.augmented:
+            return self._kept.index_select(0, batch.positions)
         assert self._network is not None
         with torch.no_grad():
-            logits: Tensor = self._beta * self._network(samples).float()
+            logits: Tensor = self._beta * self._network(batch.samples).float()
         return logits
 
-    def over(self, data: ResidentData) -> Tensor:
+    def over(self, data: TrainingData) -> Tensor:
         """Logits (N, C) float32 over the whole training split."""
         if self._kept is not None:
             return self._kept
@@ -66,7 +72,7 @@ def publish(
     name: str,
     teachers: Mapping[str, Teacher],
     shelf: Shelf,
-    data: ResidentData,
+    data: TrainingData,
     *,
     network: nn.Module,
     metrics: Mapping[str, float],

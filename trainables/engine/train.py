@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.data import prepare
 from trainables.diagnostics import mean_teacher_statistics
-from trainables.engine.loop import Gate, LoopExecutor, Objective
+from trainables.engine.averaging import RunningMean
+from trainables.engine.batches import Batch, steps_of
+from trainables.engine.feed import feed
+from trainables.engine.loop import Gate, LoopExecutor, Objective, Step
 from trainables.engine.measure import Evaluation
 from trainables.engine.network import assemble, base_of
-from trainables.engine.resident import ResidentData
 from trainables.engine.schedule import lr_at
 from trainables.engine.start import StartOfLearning
 from trainables.engine.state import LaneState
@@ -26,14 +27,16 @@ from trainables.engine.teaching import TeacherLogits, require
 from trainables.loss_settings import DistilledLoss, TemperedLoss
 from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
 from trainables.models.logit_norm import logit_norm, undisturbed_logits
-from trainables.recipe import Recipe, Teacher
+from trainables.recipe import Augment, Recipe, Teacher
 from trainables.teachers import Shelf, StoredTeacher
 
 MEMBER_STRIDE = 2**20
 """Member m of a seed's ensemble is trained with ``seed + m * MEMBER_STRIDE``: no study's seeds lie so far apart."""
 
-_WATCH_STEPS = 64
-"""Losses are read from the device after so many steps: a divergence costs at most these."""
+_CHUNK_STEPS = 64
+"""Losses and hits are put together after so many steps."""
+_WATCHED_CHUNKS = {"cpu": 1, "cuda": 16}
+"""They are read from the device after so many chunks: a divergence costs at most these, and a wait costs a GPU time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ class Training:
         until: int | None = None,
         teachers: Mapping[str, Teacher] | None = None,
         shelf: Shelf | None = None,
+        workers: int = 1,
     ) -> None:
         """Prepares the data and the initial networks.
 
@@ -111,10 +115,11 @@ class Training:
             until: End after this epoch of the schedule; None for its last one.
             teachers: What the names in the recipe mean.
             shelf: Where these teachers are kept.
+            workers: Processes that decode images, for a data set that is streamed.
 
         Raises:
-            ValueError: There is no seed or a negative one, model or data set are unknown, a teacher is not trained, or
-                the logit norm at the start cannot be reached.
+            ValueError: There is no seed or a negative one, model or data set are unknown or do not fit, a teacher is
+                not trained, or the logit norm at the start cannot be reached.
         """
         if not seeds or min(seeds) < 0:
             raise ValueError(f"seeds must be one number >= 0 for each lane, got {list(seeds)}. Use for example [0].")
@@ -125,7 +130,7 @@ class Training:
         self.divergence: Divergence | None = None
         self._test = test
         self._max_loss = max_loss
-        self.data = ResidentData(prepare(recipe.dataset, data_root), torch.device(device))
+        self.data = feed(recipe, torch.device(device), test=test, data_root=data_root, workers=workers)
         needed: dict[str, StoredTeacher] = {}
         for name in recipe.names:
             if shelf is None:
@@ -133,14 +138,19 @@ class Training:
             needed[name] = require(name, teachers or {}, shelf, self.data.packed.digest)
         self._teacher: TeacherLogits | None = None
         if isinstance(recipe.loss, DistilledLoss) and shelf is not None:
-            self._teacher = TeacherLogits(needed[recipe.loss.teacher], shelf, self.data)
+            self._teacher = TeacherLogits(
+                needed[recipe.loss.teacher], shelf, self.data, augmented=recipe.augment != Augment()
+            )
         self._lane_seeds = [seed + m * MEMBER_STRIDE for seed in self.seeds for m in range(recipe.members)]
         self._modules: list[nn.Module] = []
         for seed in self._lane_seeds:
             below = None if recipe.base is None or shelf is None else base_of(needed[recipe.base], shelf, self.data)
             self._modules.append(assemble(recipe, seed, self.data, below))
         self._state = LaneState(self._modules, self.data.device)
-        self._executor = LoopExecutor(self._modules, self._state, recipe.optimizer)
+        self._executor = LoopExecutor(
+            self._modules, self._state, recipe.optimizer, compute=recipe.compute, seeds=self._lane_seeds
+        )
+        self._mean = None if recipe.ema_decay is None else RunningMean(self._state, recipe.ema_decay)
         self._evaluation = Evaluation(self._executor, self.data, recipe.loss, recipe.members)
         self._start: StartOfLearning | None = None
         if recipe.diagnostics.theory:
@@ -167,9 +177,13 @@ class Training:
             )
         started = time.perf_counter()
         parts = [self._before_learning()] if self.epoch == 0 else []
-        parts.append(self._train())
+        with torch.random.fork_rng(devices=[self.data.device] if self.data.device.type == "cuda" else []):
+            parts.append(self._train())
         last = self.epoch + 1 == self.last_epoch and self.divergence is None
-        parts.append(self._evaluation.thorough("val") if last else self._evaluation.quick("val"))
+        if last and self._mean is not None:
+            self._mean.settle()
+        with nullcontext() if last or self._mean is None else self._mean.in_place():
+            parts.append(self._evaluation.thorough("val") if last else self._evaluation.quick("val"))
         self.epoch += 1
         if self.divergence is None:
             self.divergence = self._divergence_in_validation(parts[-1])
@@ -211,6 +225,8 @@ class Training:
             "epoch": self.epoch,
             "divergence": None if self.divergence is None else asdict(self.divergence),
             "lanes": self._state.state_dict(),
+            "executor": self._executor.state_dict(),
+            "mean": None if self._mean is None else self._mean.state_dict(),
             "start": None if self._start is None else self._start.state_dict(),
         }
 
@@ -223,6 +239,9 @@ class Training:
         if tuple(state["seeds"]) != self.seeds:
             raise ValueError(f"the state must have the seeds {list(self.seeds)}, got {state['seeds']}. Train afresh.")
         self._state.load_state_dict(state["lanes"])
+        self._executor.load_state_dict(state["executor"])
+        if self._mean is not None:
+            self._mean.load_state_dict(state["mean"])
         self.epoch = state["epoch"]
         self.divergence = None if state["divergence"] is None else Divergence(**state["divergence"])
         if self._start is not None:
@@ -252,70 +271,74 @@ class Training:
         return lanes
 
     def _train(self) -> list[dict[str, float]]:
-        targets = self.data.targets("train")
-        orders = [self._order(seed, len(targets)) for seed in self._lane_seeds]
-        steps = len(orders[0])
+        steps = steps_of(self.recipe, self.data.packed)
+        lanes = range(len(self._lane_seeds))
+        watch = _CHUNK_STEPS * _WATCHED_CHUNKS.get(self.data.device.type, 1)
+        unread: list[tuple[Tensor, Tensor]] = []
         losses: list[list[float]] = []
-        lanes = range(len(orders))
-        hits = [torch.zeros((), dtype=torch.int64, device=self.data.device) for _ in lanes]
+        hits: list[list[float]] = []
+        checked = 0
+        sizes: list[int] = []
         agreed: list[Tensor] = []
-        for first in range(0, steps, _WATCH_STEPS):
-            chunk_losses: list[Tensor] = []
-            chunk_logits: list[list[Tensor]] = []
-            for step in range(first, min(first + _WATCH_STEPS, steps)):
-                lr, moment = self._lr(step / steps), self.epoch + step / steps
-                batches = [self.data.batch("train", order[step]) for order in orders]
-                objectives = [self._objective(moment, orders[lane][step], *batches[lane]) for lane in lanes]
-                done = self._executor.train_step([samples for samples, _ in batches], objectives, lr)
-                chunk_losses += done.losses
-                chunk_logits.append(done.logits)
-                agreed += [gate for gate in done.gates if gate is not None]
-                if self._start is not None:
-                    self._start.observe(lr)
-            values = torch.stack(chunk_losses).view(-1, len(orders)).tolist()  # the only wait for the device
-            self.divergence = self._divergence_in_training(values, first)
-            kept = len(values) if self.divergence is None else self.divergence.step - first
-            losses += values[:kept]
-            for lane, order in enumerate(orders):
-                predicted = torch.cat([logits[lane] for logits in chunk_logits[:kept]]).argmax(dim=1)
-                hits[lane] += (predicted == targets[torch.cat(order[first : first + kept])]).sum()
+        chunk: list[tuple[list[Batch], Step]] = []
+        for step, batches in enumerate(self.data.epoch(self._lane_seeds, self.epoch + 1)):
+            lr, moment = self._lr(step / steps), self.epoch + step / steps
+            objectives = [self._objective(moment, batches[lane]) for lane in lanes]
+            chunk.append((batches, self._executor.train_step([batch.samples for batch in batches], objectives, lr)))
+            sizes.append(len(batches[0].labels))
+            agreed += [gate for gate in chunk[-1][1].gates if gate is not None]
+            if self._mean is not None:
+                self._mean.update()
+            if self._start is not None:
+                self._start.observe(lr)
+            at_end = step + 1 == steps
+            if len(chunk) == _CHUNK_STEPS or at_end:
+                unread.append(_put_together(chunk))
+                chunk = []
+            if (step + 1) % watch == 0 or at_end:
+                for of_losses, of_hits in unread:  # the only wait for the device
+                    losses += of_losses.tolist()
+                    hits += of_hits.tolist()
+                unread = []
+                self.divergence = self._divergence_in_training(losses, checked)
+                checked = len(losses)
             if self.divergence is not None:
                 break
-        sizes = [len(batch) for batch in orders[0][: len(losses)]]
-        lr = self._lr((len(losses) - 1) / steps)
+        kept = len(losses) if self.divergence is None else self.divergence.step
+        seen, lr = sum(sizes[:kept]), self._lr((kept - 1) / steps)
         metrics = [
             {
-                "train/loss": sum(row[lane] * size for row, size in zip(losses, sizes, strict=True)) / sum(sizes),
-                "train/accuracy": count / sum(sizes),
+                "train/loss": sum(row[lane] * size for row, size in zip(losses[:kept], sizes, strict=False)) / seen,
+                "train/accuracy": sum(row[lane] for row in hits[:kept]) / seen,
                 "optimizer/lr": lr,
             }
-            for lane, count in enumerate(torch.stack(hits).tolist())
+            for lane in lanes
         ]
         if agreed:
-            shares = torch.stack(agreed).view(-1, len(orders)).double().mean(0).tolist()
+            shares = torch.stack(agreed).view(-1, len(lanes)).double().mean(0).tolist()
             metrics = [{**found, "train/distilled_steps": share} for found, share in zip(metrics, shares, strict=True)]
         return self._over_members(metrics)
 
-    def _objective(
-        self, moment: float, positions: Tensor, samples: Tensor, labels: Tensor
-    ) -> Callable[[Tensor], Objective]:
+    def _objective(self, moment: float, batch: Batch) -> Callable[[Tensor], Objective]:
         """What a step minimises, as a function of its logits.
 
         Args:
             moment: Epochs done.
-            positions: (B,) of the samples in the training split.
-            samples: (B, ...) of the batch.
-            labels: (B,) int64.
+            batch: What is learned from.
         """
         loss = self.recipe.loss
         taught = self._teacher is not None and distils_at(loss, moment)
-        says = self._teacher.of(positions, samples) if taught and self._teacher is not None else None
+        says = self._teacher.of(batch) if taught and self._teacher is not None else None
         if taught and isinstance(loss, DistilledLoss) and loss.agreement is not None:
             from_labels, from_teacher = distillation_parts(loss)
             gate = Gate(cosine=loss.agreement, share=loss.weight, last_layer_only=loss.agreement_layers == "last")
-            return lambda logits: (from_labels(logits, labels, says), from_teacher(logits, labels, says), gate)
+            return lambda logits: (
+                from_labels(logits, batch.targets, says),
+                from_teacher(logits, batch.targets, says),
+                gate,
+            )
         function = loss_function(loss, moment)
-        return lambda logits: function(logits, labels, says)
+        return lambda logits: function(logits, batch.targets, says)
 
     def _over_members(self, lanes: list[dict[str, float]]) -> list[dict[str, float]]:
         """Means over the members of every seed."""
@@ -325,7 +348,7 @@ class Training:
 
     def _divergence_in_training(self, losses: list[list[float]], first: int) -> Divergence | None:
         epoch = self.epoch + 1
-        for step, row in enumerate(losses, start=first + 1):
+        for step, row in enumerate(losses[first:], start=first + 1):
             for lane, loss in enumerate(row):
                 if not math.isfinite(loss):
                     reason = f"train/loss is {loss} at epoch {epoch}, step {step}"
@@ -340,15 +363,22 @@ class Training:
         for lane, values in enumerate(metrics):
             if not math.isfinite(values["val/loss"]):
                 reason = f"val/loss is {values['val/loss']} after epoch {self.epoch}"
-                steps = math.ceil(self.data.packed.sizes["train"] / self.recipe.batch_size)
+                steps = steps_of(self.recipe, self.data.packed)
                 return Divergence(epoch=self.epoch, step=steps, lane=lane, reason=reason)
         return None
 
     def _lr(self, share_of_epoch: float) -> float:
         return lr_at(self.recipe.schedule, self.recipe.optimizer.lr, self.epoch + share_of_epoch, self.recipe.epochs)
 
-    def _order(self, seed: int, samples: int) -> tuple[Tensor, ...]:
-        """The batches of the coming epoch: positions in the train split, (B,) int64 each; the last may be shorter."""
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, self.epoch + 1])))
-        order = torch.from_numpy(generator.permutation(samples)).to(self.data.device)
-        return torch.split(order, self.recipe.batch_size)
+
+def _put_together(chunk: Sequence[tuple[list[Batch], Step]]) -> tuple[Tensor, Tensor]:
+    """Losses and numbers of hits of some steps, (steps, K) each, on the device; few operations for many steps."""
+    losses = torch.stack([loss for _, done in chunk for loss in done.losses]).view(len(chunk), -1)
+    hits = torch.zeros_like(losses)
+    for lane in range(losses.shape[1]):
+        labels = [batches[lane].labels for batches, _ in chunk]
+        right = torch.cat([done.logits[lane] for _, done in chunk]).argmax(dim=1) == torch.cat(labels)
+        sizes = torch.tensor([len(part) for part in labels])
+        of_step = torch.repeat_interleave(torch.arange(len(chunk)), sizes).to(losses.device)
+        hits[:, lane].index_add_(0, of_step, right.to(hits.dtype))
+    return losses, hits

@@ -1,0 +1,125 @@
+"""What training needs from its data, whether these lie on the device or come as a stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.data import PackedDataset, Split
+from trainables.recipe import Recipe
+
+EVALUATION_BATCH = 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Some training samples as a network takes them.
+
+    Attributes:
+        positions: (B,) int64 in the training split.
+        samples: (B, C, H, W) float32 normalised, or (B, L) int32 token ids.
+        labels: (B,) int64, the true classes.
+        targets: What is learned: the labels, or (B, C) float32 where samples are mixed.
+        augmented: Whether the samples differ from those that ``TrainingData.chunks`` gives.
+    """
+
+    positions: Tensor
+    samples: Tensor
+    labels: Tensor
+    targets: Tensor
+    augmented: bool
+
+
+class TrainingData(Protocol):
+    """A data set with its splits, as networks take it.
+
+    Every method that is asked for the test split raises :class:`ClosedTestSplit` unless the run may see it.
+
+    Attributes:
+        packed: The data set on disk.
+        device: Where batches live.
+        input_shape: Of one sample.
+    """
+
+    packed: PackedDataset
+    device: torch.device
+    input_shape: tuple[int, ...]
+
+    def targets(self, split: Split) -> Tensor:
+        """Labels (N,) int64 of a split, on the device."""
+
+    def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
+        """One epoch of training: for every step, a batch for each lane.
+
+        Args:
+            seeds: One for each lane; it and the epoch fix order and changes of the samples.
+            epoch: 1-based.
+        """
+
+    def batch(self, split: Split, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Unchanged samples (B, ...) and labels (B,) int64 at positions (B,) of a split."""
+
+    def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole split in its order: unchanged samples (B, ...) and labels (B,), B at most EVALUATION_BATCH."""
+
+    def probe(self, samples: int) -> tuple[Tensor, Tensor]:
+        """The same few training samples in every trial: unchanged (M, ...) and labels (M,)."""
+
+
+class ClosedTestSplit(RuntimeError):
+    """Somebody who may still choose by what he sees asked for the test split."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the test split must stay closed while anything is chosen: only a run that was made with test=True opens "
+            "it. Use the split val"
+        )
+
+
+def steps_of(recipe: Recipe, data: PackedDataset) -> int:
+    """Steps of an epoch; the last one may have fewer samples."""
+    return math.ceil((recipe.train_samples or data.sizes["train"]) / recipe.batch_size)
+
+
+def order_of(members: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """The training samples in the order in which a lane sees them.
+
+    Args:
+        members: (N,) positions in the training split that are trained on.
+        seed: Of the lane.
+        epoch: 1-based.
+    """
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    return members[generator.permutation(len(members))]
+
+
+def members_of(targets: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+    """The positions that are trained on: all, or so many that every class keeps its share.
+
+    Fewer samples are always a part of more, and equal for all trials.
+
+    Args:
+        targets: (N,) labels of the training split.
+        count: Of samples; None for all.
+        seed: Of the draw.
+    """
+    if count is None:
+        return np.arange(len(targets))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    height = np.empty(len(targets))
+    for label in np.unique(targets):
+        of_class = generator.permutation(np.flatnonzero(targets == label))
+        height[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+    return np.sort(np.argsort(height, kind="stable")[:count])
+
+
+def probe_positions(size: int, samples: int) -> NDArray[np.int64]:
+    """Which of ``size`` training samples are the probe."""
+    return np.random.Generator(np.random.PCG64(0)).permutation(size)[:samples]
