@@ -28,12 +28,17 @@ class StudyTrial(Trainable):  # type: ignore[misc]  # ray is not typed
     def setup(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
         """Starts or continues the trial of a config as ``TrialConfig.to_dict`` gives it, or ``PLACEHOLDER``."""
         _use_one_interop_thread()
+        self._session = None  # the last trial's memory and processes go before the next one's come
         self._session = None if config == PLACEHOLDER else TrialSession(TrialConfig.from_dict(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turns the actor to another trial; always possible."""
         self.setup(new_config)
         return True
+
+    def cleanup(self) -> None:
+        """Lets go of the trial, and of the processes that decode for it."""
+        self._session = None
 
     def step(self) -> dict[str, Any]:
         """The next report, as :meth:`TrialSession.advance` gives it, under ``REPORT_KEY``."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables import Recipe, prepare
-from trainables.engine.batches import ClosedTestSplit, members_of, order_of, steps_of
+from trainables.engine.batches import ClosedTestSplit, evaluation_batch, members_of, order_of, steps_of
 from trainables.engine.feed import feed
 from trainables.fit import misfits
 
@@ -130,3 +131,17 @@ def test_the_test_split_cannot_be_read_where_something_may_still_be_chosen() -> 
         with pytest.raises(ClosedTestSplit, match="the test split must stay closed"):
             read(closed)
         read(opened)
+
+
+@pytest.mark.parametrize(
+    ("shape", "values", "expected"),
+    [
+        ((1, 8, 8), {}, 1024),
+        ((3, 32, 32), {}, 1024),
+        ((3, 64, 64), {}, 256),
+        ((3, 224, 224), {"storage": "streamed"}, 83),
+        ((400,), {"kind": "text"}, 327),
+    ],
+)
+def test_fewer_large_samples_are_measured_at_once(shape: tuple[int, ...], values: Any, expected: int) -> None:
+    assert evaluation_batch(replace(prepare("digits"), **values), shape) == expected

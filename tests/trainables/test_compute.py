@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,24 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.Mon
     with pytest.warns(RuntimeWarning, match="not compiled, because that failed: no compiler here"):
         assert torch.equal(network(samples), module(samples))
     assert torch.equal(network(samples), module(samples))
+
+
+@pytest.mark.gpu
+def test_training_on_the_gpu_waits_for_it_once_an_epoch() -> None:
+    recipe = Recipe.model_validate(
+        {
+            **{"model": "resnet-8", "batch_size": 32, "epochs": 2, "augment": {"pad": 1, "flip": True, "cutout": 2}},
+            **{"compute": {"precision": "bf16"}, "ema_decay": 0.9},
+        }
+    )
+    run = Training(recipe, [0], device="cuda")
+    run.train_epoch()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run._train()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [warning for warning in caught if "synchroniz" in str(warning.message)]
+    assert len(waits) <= 5, "of losses, hits, and the order of the samples, whatever the number of steps (34)"

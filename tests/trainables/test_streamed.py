@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -139,3 +140,14 @@ def test_an_image_that_breaks_after_the_preparation_is_named(
     monkeypatch.setattr(PackedDataset, "files", lambda self, split: files)
     with pytest.raises(ValueError, match=r"broken.JPEG"):
         batches(recipe())
+
+
+def test_nothing_is_left_running_when_a_run_is_let_go(pack: PackedDataset) -> None:
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    run = Training(recipe(), [0], workers=2)
+    run.train_epoch()
+    decoding = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
+    assert len(decoding) >= 2
+    del run
+    gone, alive = psutil.wait_procs(decoding, timeout=10)
+    assert len(gone) == len(decoding), alive

@@ -15,7 +15,12 @@ from torch import Tensor
 from trainables.data import PackedDataset, Split
 from trainables.recipe import Recipe
 
-EVALUATION_BATCH = 1024
+MOST_AT_ONCE = 1024
+"""Samples of a batch in evaluation, at most."""
+_PIXELS_AT_ONCE = {"packed": 2**20, "streamed": 2**22}
+_TOKENS_AT_ONCE = 2**17
+"""Pixels or tokens of such a batch, at most: a network's intermediate results take many times their memory. Networks
+for large images, which are streamed, shrink them in their first layers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +51,13 @@ class TrainingData(Protocol):
         packed: The data set on disk.
         device: Where batches live.
         input_shape: Of one sample.
+        evaluation_batch: Samples that are measured at once.
     """
 
     packed: PackedDataset
     device: torch.device
     input_shape: tuple[int, ...]
+    evaluation_batch: int
 
     def targets(self, split: Split) -> Tensor:
         """Labels (N,) int64 of a split, on the device."""
@@ -67,7 +74,7 @@ class TrainingData(Protocol):
         """Unchanged samples (B, ...) and labels (B,) int64 at positions (B,) of a split."""
 
     def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole split in its order: unchanged samples (B, ...) and labels (B,), B at most EVALUATION_BATCH."""
+        """The whole split in its order: unchanged samples (B, ...) and labels (B,), B at most evaluation_batch."""
 
     def probe(self, samples: int) -> tuple[Tensor, Tensor]:
         """The same few training samples in every trial: unchanged (M, ...) and labels (M,)."""
@@ -81,6 +88,13 @@ class ClosedTestSplit(RuntimeError):
             "the test split must stay closed while anything is chosen: only a run that was made with test=True opens "
             "it. Use the split val"
         )
+
+
+def evaluation_batch(packed: PackedDataset, input_shape: tuple[int, ...]) -> int:
+    """How many samples of a data set are measured at once, so that memory suffices for any network."""
+    if packed.kind == "text":
+        return min(MOST_AT_ONCE, max(1, _TOKENS_AT_ONCE // input_shape[0]))
+    return min(MOST_AT_ONCE, max(1, _PIXELS_AT_ONCE[packed.storage] // math.prod(input_shape[1:])))
 
 
 def steps_of(recipe: Recipe, data: PackedDataset) -> int:

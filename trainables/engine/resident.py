@@ -13,9 +13,9 @@ from torch import Tensor
 from trainables.data import PackedDataset, Split
 from trainables.data.augment import Draws, crop_and_mirror, cut_out, draw, mix
 from trainables.engine.batches import (
-    EVALUATION_BATCH,
     Batch,
     ClosedTestSplit,
+    evaluation_batch,
     members_of,
     order_of,
     probe_positions,
@@ -34,6 +34,7 @@ class ResidentData:
         packed: The data set.
         device: Where batches live.
         input_shape: Of one sample.
+        evaluation_batch: Samples that are measured at once.
     """
 
     def __init__(self, packed: PackedDataset, recipe: Recipe, device: torch.device, *, test: bool) -> None:
@@ -50,6 +51,7 @@ class ResidentData:
         self._recipe = recipe
         self.device = device
         self.input_shape = packed.input_shape
+        self.evaluation_batch = evaluation_batch(packed, packed.input_shape)
         channels = (-1, *[1] * (len(packed.input_shape) - 1))
         if packed.kind == "images":
             self._mean = torch.tensor(packed.mean, device=device).view(channels)
@@ -86,10 +88,10 @@ class ResidentData:
         return self._normalised(samples), targets.index_select(0, positions)
 
     def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole split in its order: normalised samples (B, ...) and labels (B,), B at most EVALUATION_BATCH."""
+        """The whole split in its order: normalised samples (B, ...) and labels (B,), B at most evaluation_batch."""
         inputs, targets = self._split(split)
-        for start in range(0, len(targets), EVALUATION_BATCH):
-            stop = min(start + EVALUATION_BATCH, len(targets))
+        for start in range(0, len(targets), self.evaluation_batch):
+            stop = min(start + self.evaluation_batch, len(targets))
             samples = inputs[start:stop]
             if self.packed.kind == "text":
                 samples = self._trimmed(split, samples, np.arange(start, stop))

@@ -17,11 +17,17 @@ from torchvision.transforms.v2 import functional as transform
 from trainables.data import PackedDataset, Split
 from trainables.data.augment import cut_out, draw, mix
 from trainables.data.images import open_rgb
-from trainables.engine.batches import Batch, ClosedTestSplit, members_of, order_of, probe_positions, steps_of
+from trainables.engine.batches import (
+    Batch,
+    ClosedTestSplit,
+    evaluation_batch,
+    members_of,
+    order_of,
+    probe_positions,
+    steps_of,
+)
 from trainables.recipe import Augment, Recipe
 
-_CHUNK = 128
-"""Samples of a batch in evaluation: so many images of 224 x 224 take 77 MB as float32."""
 _AHEAD = 3
 """Batches that every worker holds ready."""
 _RESIZE = 256 / 224
@@ -53,6 +59,7 @@ class StreamedData:
         packed: The data set.
         device: Where batches live.
         input_shape: (3, S, S).
+        evaluation_batch: Samples that are measured at once.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class StreamedData:
         self._test = test
         size = recipe.image_size or packed.input_shape[-1]
         self.input_shape: tuple[int, ...] = (3, size, size)
+        self.evaluation_batch = evaluation_batch(packed, self.input_shape)
         self._recipe = recipe
         self._mean = torch.tensor(packed.mean, device=device).view(-1, 1, 1)
         self._std = torch.tensor(packed.std, device=device).view(-1, 1, 1)
@@ -141,11 +149,11 @@ class StreamedData:
 
     def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole split in its order: unchanged samples (B, 3, S, S) and labels (B,)."""
-        count, labels = self.packed.sizes[split], self.targets(split)
+        count, size, labels = self.packed.sizes[split], self.evaluation_batch, self.targets(split)
         arriving = self._decoded(
             lambda: (
-                [_Wanted(split, position, None) for position in range(first, min(first + _CHUNK, count))]
-                for first in range(0, count, _CHUNK)
+                [_Wanted(split, position, None) for position in range(first, min(first + size, count))]
+                for first in range(0, count, size)
             )
         )
         for pixels, positions in arriving:
@@ -165,7 +173,10 @@ class StreamedData:
 
 
 class _Order(Sampler[list[_Wanted]]):
-    """What the workers decode next; set before every pass."""
+    """What the workers decode next; set before every pass.
+
+    What is set must not hold the data set's owner: a circle would keep the worker processes when the owner is let go.
+    """
 
     wanted: Callable[[], Iterator[list[_Wanted]]]
 
