@@ -179,6 +179,7 @@ def test_a_bad_recipe_is_refused_at_the_start() -> None:
 
 
 def test_ray_trial_reports_like_the_session_and_can_be_reused() -> None:
+    pytest.importorskip("ray", reason="trainables run without Ray, and so do their tests")
     from trainables.trial import REPORT_KEY, StudyTrial
 
     trial = StudyTrial(config=config().to_dict())
@@ -195,6 +196,7 @@ def test_ray_trial_reports_like_the_session_and_can_be_reused() -> None:
 
 
 def test_ray_trial_waits_without_training_until_it_gets_a_trial() -> None:
+    pytest.importorskip("ray", reason="trainables run without Ray, and so do their tests")
     from trainables.trial import PLACEHOLDER, REPORT_KEY, StudyTrial
 
     trial = StudyTrial(config=dict(PLACEHOLDER))
