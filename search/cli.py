@@ -124,14 +124,14 @@ def submit(
     loaded = load(file, overrides or [])
     _say_remarks(loaded)
     with data_cli.progress_bar() as progress:
-        from search.folder import check_data
+        from search.data import check_data
 
-        check_data(loaded.study, progress)
+        data = check_data(loaded.study, progress)
 
     def make() -> Path:
         from search.folder import create
 
-        return create(loaded.study, root)
+        return create(loaded.study, root, data)
 
     _run(make, root, loaded.study.name, verbose)
 

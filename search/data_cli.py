@@ -28,7 +28,8 @@ def show_all(form: FormatOption = "table") -> None:
     """List the data sets that are known or prepared here."""
     from trainables.data import DATASETS, prepared
 
-    facts = [_facts(name) for name in dict.fromkeys([*DATASETS, *prepared()])]
+    with _explained():
+        facts = [_facts(name) for name in dict.fromkeys([*DATASETS, *prepared()])]
     if form == "json":
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -38,7 +39,9 @@ def show_all(form: FormatOption = "table") -> None:
 @app.command(epilog="Examples: thermotune data show imagenet | thermotune data show cifar10 --check")
 def show(
     name: NameArgument,
-    check: Annotated[bool, typer.Option("--check", help="Read the whole pack, and look for every image file.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the whole pack, and decode every image of a streamed set.")
+    ] = False,
     form: FormatOption = "table",
 ) -> None:
     """Show what a data set is, whether it is prepared and from what, and how to prepare it."""
@@ -64,7 +67,14 @@ def prepare(
     replace: Annotated[bool, typer.Option("--replace", help="Prepare it again, even from another source.")] = False,
     form: FormatOption = "table",
 ) -> None:
-    """Read a data set once and keep it as studies need it: small images and texts packed, large images listed."""
+    """Read a data set once and keep it as studies need it: small images and texts packed, large images listed.
+
+    Packed images are decoded, so a broken one is found at once.
+
+    Of listed images only headers and the ends of JPEG and PNG files are read, which finds files cut short.
+
+    To decode all listed images too: thermotune data show NAME --check
+    """
     from trainables.data import prepare as prepare_data
 
     with progress_bar() as progress, _explained(), warnings.catch_warnings(record=True) as caught:
@@ -113,7 +123,7 @@ def progress_bar() -> Iterator[Progress]:
 def _facts(name: str, checking: Progress | None = None) -> dict[str, Any]:  # Any: JSON
     """What is known of a data set, here and in general; read completely where someone listens to the progress."""
     from trainables.data import data_root, source_of
-    from trainables.data.packed import UnusablePack, check_pack, folder_of, open_pack
+    from trainables.data.integrity import UnusablePack, check_pack, folder_of, open_pack
 
     source, folder = source_of(name), folder_of(data_root(), name)
     pack: PackedDataset | None = None

@@ -11,11 +11,9 @@ import yaml
 from results.environment import collect
 from results.facts import amendments
 from results.lock import StudyLock
-from search.errors import Mistake, StudyFileError, ThermotuneError, UsageError
+from search.errors import ThermotuneError, UsageError
 from search.study import SHELF, Study
-from trainables.data import Progress, prepare
-from trainables.fit import misfits
-from trainables.recipe import Recipe
+from trainables.data import PackedDataset, prepare
 from trainables.teachers import Shelf, address_of
 
 
@@ -34,8 +32,13 @@ def trained_teachers(study: Study, folder: Path) -> dict[str, str]:
     return found
 
 
-def create(study: Study, root: Path) -> Path:
+def create(study: Study, root: Path, data: PackedDataset) -> Path:
     """Makes the folder of a new study and writes its ``study.yaml`` and ``environment.json``.
+
+    Args:
+        study: With all its defaults.
+        root: Of all studies.
+        data: What it is trained on; resuming it on other data will be refused.
 
     Returns:
         The folder.
@@ -52,7 +55,8 @@ def create(study: Study, root: Path) -> Path:
             os.link(draft, folder / "study.yaml")  # of two submits at once, one wins
         finally:
             draft.unlink()
-        _write(folder / "environment.json", json.dumps(collect(), indent=2) + "\n")
+        trained_on = {"name": data.name, "digest": data.digest, "source": data.source, "sizes": dict(data.sizes)}
+        _write(folder / "environment.json", json.dumps({**collect(), "data": trained_on}, indent=2) + "\n")
     except FileExistsError as error:
         raise UsageError(
             f"a study's name must be new in its root, and {study.name} exists in {root}. "
@@ -64,30 +68,6 @@ def create(study: Study, root: Path) -> Path:
             "Choose another with --root or THERMOTUNE_ROOT"
         ) from error
     return folder
-
-
-def check_data(study: Study, progress: Progress | None = None) -> None:
-    """Packs the study's data set, unless that has been done, and checks that every recipe fits it.
-
-    Args:
-        study: Names the data set.
-        progress: Hears what takes time.
-
-    Raises:
-        StudyFileError: It cannot be had on this machine, or is not what a recipe needs.
-    """
-    try:
-        data = prepare(study.recipe.dataset, progress=progress)
-    except (OSError, ValueError) as error:
-        problem = f"the data set {study.recipe.dataset} must be there, but: {error}"
-        raise StudyFileError([Mistake("recipe.dataset", problem)]) from error
-    recipes = {f"arms.{arm}": Recipe.model_validate(study.arm_values(arm)) for arm in study.arms}
-    recipes |= {f"teachers.{name}": study.teachers[name].recipe for name in study.needed_teachers}
-    mistakes = {
-        problem: Mistake(where, problem) for where, recipe in recipes.items() for problem in misfits(recipe, data)
-    }
-    if mistakes:
-        raise StudyFileError(list(mistakes.values()))
 
 
 def open_study(folder: Path) -> Study:

@@ -31,6 +31,8 @@ class Expanded:
 def expand(raw: Mapping[str, Any], file: str) -> Expanded:
     """Replaces every ``like`` by what the packaged recipe says, with what stands beside it changed.
 
+    An empty section beside it, as in ``augment: {}``, means that section's defaults, as it does without ``like``.
+
     Args:
         raw: The study file as written, with the values of flags.
         file: Its name, for the mistakes.
@@ -43,7 +45,7 @@ def expand(raw: Mapping[str, Any], file: str) -> Expanded:
         changes = {key: value for key, value in recipe.items() if key != "like"}
         name = str(recipe["like"])
         try:
-            full = varied(recipe_library.values(name), flatten(changes))
+            full = varied(recipe_library.values(name), changes)
         except ValueError as error:
             mistakes.append(Mistake(f"{file}: {where}.like", str(error)))
             return changes

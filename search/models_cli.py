@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from trainables.models import Family
 
 _VOCABULARY = 20_000
+_MAX_SAMPLE = 2**22  # numbers: more than an image of 1024 x 1024 in colour, which is the largest that a recipe can have
+_MAX_CLASSES = 100_000
 
 NameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Build this one and show its size; all forms if left out.")
@@ -24,8 +27,12 @@ ShapeOption = Annotated[
     str | None,
     typer.Option("--input-shape", help="Of one sample: 3x32x32 for images, 256 for texts. Default: as is usual."),
 ]
-ClassesOption = Annotated[int | None, typer.Option("--classes", min=1, help="Number of logits. Default: as is usual.")]
-VocabularyOption = Annotated[int, typer.Option("--vocabulary", min=2, help="Number of token ids, for texts.")]
+ClassesOption = Annotated[
+    int | None, typer.Option("--classes", min=1, max=_MAX_CLASSES, help="Number of logits. Default: as is usual.")
+]
+VocabularyOption = Annotated[
+    int, typer.Option("--vocabulary", min=2, max=2**31 - 1, help="Number of token ids, for texts.")
+]
 
 
 def models(
@@ -45,6 +52,9 @@ def models(
         typer.echo(describe_one(name, input_shape=shape, num_classes=classes, vocabulary=vocabulary), nl=False)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UsageError(f"model {name} must be possible on this machine, but fails: {reason}. Use another.") from error
 
 
 def describe(width: int) -> str:
@@ -74,7 +84,9 @@ def describe(width: int) -> str:
 
 
 def describe_one(name: str, *, input_shape: Sequence[int] | None, num_classes: int | None, vocabulary: int) -> str:
-    """One network as text; it is built, so that it is certain to read such samples.
+    """One network as text; it is certain to read such samples.
+
+    One of a library is built and tried out; of others, shapes and counts are told without memory for their numbers.
 
     Args:
         name: As in a recipe.
@@ -85,14 +97,20 @@ def describe_one(name: str, *, input_shape: Sequence[int] | None, num_classes: i
     Raises:
         ValueError: There is no such network, or it cannot read such samples.
     """
-    from trainables.models import build, check_model, family_of
+    import torch
+
+    from trainables.models import build, check_model, family_of, make
 
     check_model(name)
     family, _ = family_of(name)
     shape = input_shape or _usual_shape(family)
     classes = num_classes or family.classes
     words = vocabulary if family.reads == "texts" else None
-    network = build(name, input_shape=shape, num_classes=classes, seed=0, vocabulary=words)
+    if family.is_library:
+        network = build(name, input_shape=shape, num_classes=classes, seed=0)
+    else:
+        with torch.device("meta"):
+            network = make(name, input_shape=shape, num_classes=classes, vocabulary=words)
 
     from trainables.models.norm_free import norms
 
@@ -119,4 +137,9 @@ def _usual_shape(family: Family) -> tuple[int, ...]:
 def _numbers(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", text):
         raise ValueError(f"--input-shape must be numbers joined by x, got {text!r}. Use for example 3x32x32, or 256.")
+    product = math.prod(map(float, text.split("x")))  # of any number of digits
+    if product > _MAX_SAMPLE:
+        raise ValueError(
+            f"--input-shape must hold at most {_MAX_SAMPLE:,} numbers, got {text}. Use for example 3x224x224."
+        )
     return tuple(map(int, text.split("x")))

@@ -28,8 +28,9 @@ from results.schema import Stage, StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
 from search.checkpoints import sweep
 from search.conductor import Conductor
+from search.data import check_data, check_same
 from search.errors import StudyBlocked, StudyFileError, ThermotuneError
-from search.folder import check_data, open_study, trained_teachers
+from search.folder import open_study, trained_teachers
 from search.history import History
 from search.machine import Machine
 from search.progress import Progress
@@ -124,7 +125,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     conductor = Conductor(study, history, writer, session=session)
     if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history)
-    check_data(study)
+    check_same(check_data(study), folder)
     conductor.trained = trained_teachers(study, folder)
     facts = {"slots": slots, **_session_facts()}
     conductor.session(StudyState.RUNNING, **facts)

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from search.data import remarks, unfit_kinds
 from search.errors import Mistake, StudyFileError, UsageError
 from search.like import expand
 from search.machine import Machine
@@ -97,8 +98,8 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         for arm in study.arms:
             for coordinates in _corners(study.arm_space(arm)):
                 study.resolve(arm, coordinates)
-    remarks = dict.fromkeys(str(warning.message) for warning in caught)
-    return LoadedStudy(study.with_varies(), _origins(study, raw, flags, expanded.origins), tuple(remarks))
+    said = dict.fromkeys([*(str(warning.message) for warning in caught), *remarks(study)])
+    return LoadedStudy(study.with_varies(), _origins(study, raw, flags, expanded.origins), tuple(said))
 
 
 def _find(source: str) -> Path:
@@ -194,7 +195,7 @@ def _teacher(body: object, recipe: object) -> object:
     if not isinstance(body, dict) or not isinstance(body.get("recipe", {}), dict):
         return body
     base = {key: value for key, value in _items(recipe) if key not in ("loss", "base", "members", "diagnostics")}
-    return {**body, "recipe": varied(base, flatten(body.get("recipe", {})))}
+    return {**body, "recipe": varied(base, body.get("recipe", {}))}
 
 
 def _mistakes(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) -> list[Mistake]:
@@ -223,6 +224,9 @@ def _mistakes(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) ->
     if not found:
         study = Study.model_validate(full)
         for where, problem in (*_impossible_combinations(study), *_impossible_teachers(study)):
+            add(where, problem)
+    if not found:
+        for where, problem in unfit_kinds(study):
             add(where, problem)
     resources = _section(Resources, full.get("resources", {}))
     for mistake in Machine.local(look_for_gpus=resources.gpus > 0).mistakes(resources):

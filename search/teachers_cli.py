@@ -28,7 +28,7 @@ def train(
     overrides: SetOption = None,
 ) -> None:
     """Train the teachers that a study file describes, unless they are on the shelf already."""
-    from search.folder import check_data
+    from search.data import check_data
     from search.study_file import load
     from search.teaching import train_teachers
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from trainables.data import PackedDataset
+from trainables.data.packed import Kind, Storage
 from trainables.models import family_of
 from trainables.recipe import Augment, Recipe
 
@@ -14,28 +17,45 @@ def misfits(recipe: Recipe, data: PackedDataset) -> list[str]:
         recipe: One training run.
         data: The data set it names.
     """
-    found = []
-    augment, size = recipe.augment, data.sizes["train"]
+    found = misfits_of_kind(recipe, data.name, data.kind, data.storage)
+    size, side = data.sizes["train"], recipe.image_size or data.input_shape[-1]
     if recipe.train_samples is not None and not data.num_classes <= recipe.train_samples <= size:
         found.append(
             f"train_samples must lie between the {data.num_classes} classes and the {size} training samples of "
             f"{data.name}, got {recipe.train_samples}"
         )
-    if (family_of(recipe.model)[0].reads == "texts") != (data.kind == "text"):
-        wanted = "texts, for which there is gru-128" if data.kind == "text" else "images, for which there is resnet-20"
-        found.append(f"model must suit the data, got {recipe.model} for {data.name}, which holds {wanted}")
-    if data.kind == "text" and augment != Augment():
-        found.append(f"augment must be left out for {data.name}, which holds texts")
-    if data.storage == "packed":
-        for name, value in (("image_size", recipe.image_size), ("augment.crop_scale", augment.crop_scale)):
-            if value is not None:
-                found.append(f"{name} must be null for {data.name}, which is not streamed, got {value}")
-        if augment.color_jitter:
-            found.append(
-                f"augment.color_jitter must be 0 for {data.name}, which is not streamed, got {augment.color_jitter:g}"
-            )
-    side = recipe.image_size or data.input_shape[-1]
-    for name, length in (("pad", augment.pad), ("cutout", augment.cutout)):
+    for name, length in (("pad", recipe.augment.pad), ("cutout", recipe.augment.cutout)):
         if data.kind == "images" and length > side:
             found.append(f"augment.{name} must be at most the images' {side} pixels, got {length}")
     return found
+
+
+def misfits_of_kind(recipe: Recipe, name: str, kind: Kind, storage: Storage | None) -> list[str]:
+    """What can be told before the data set is there.
+
+    Args:
+        recipe: One training run.
+        name: Of the data set.
+        kind: What it holds.
+        storage: How it is kept; None if that is not known yet.
+    """
+    found = []
+    if (family_of(recipe.model)[0].reads == "texts") != (kind == "text"):
+        wanted = "texts, for which there is gru-128" if kind == "text" else "images, for which there is resnet-20"
+        found.append(f"model must suit the data, got {recipe.model} for {name}, which holds {wanted}")
+    if kind == "text" and recipe.augment != Augment():
+        found.append(f"augment must be left out for {name}, which holds texts")
+    if storage == "packed":
+        found += _for_streamed_only(recipe, name)
+    return found
+
+
+def _for_streamed_only(recipe: Recipe, name: str) -> Iterator[str]:
+    for path, value, nothing in (
+        ("image_size", recipe.image_size, None),
+        ("augment.crop_scale", recipe.augment.crop_scale, None),
+        ("augment.color_jitter", recipe.augment.color_jitter, 0.0),
+    ):
+        if value != nothing:
+            default = "null" if nothing is None else f"{nothing:g}"
+            yield f"{path} must be {default} for {name}, which is not streamed, got {value}"

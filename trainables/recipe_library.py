@@ -15,7 +15,7 @@ where a network of torchvision or timm is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -27,7 +27,7 @@ from pydantic import Field
 
 from trainables.loss_settings import Part
 from trainables.recipe import Recipe
-from trainables.values import flatten, varied
+from trainables.values import begun_anew, flatten, varied
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -109,7 +109,7 @@ def values(name: str) -> dict[str, Any]:
         ValueError: There is none of this name.
     """
     file = _read(name)
-    return varied(values(file.like) if file.like else {}, flatten(file.recipe))
+    return varied(values(file.like) if file.like else {}, file.recipe)
 
 
 def load(name: str) -> PackagedRecipe:
@@ -149,10 +149,12 @@ def _origins(name: str, leaves: tuple[str, ...]) -> dict[str, Origin]:
     file = _read(name)
     origins = dict.fromkeys(leaves, Origin("default"))
     if file.like:
-        before = flatten(Recipe.model_validate(values(file.like)).model_dump())
-        anew = tuple(_sections_begun_anew(file.recipe, before))
-        inherited = _origins(file.like, tuple(before)).items()
-        origins |= {path: origin for path, origin in inherited if path in origins and not path.startswith(anew)}
+        before = values(file.like)
+        anew = begun_anew(before, file.recipe)
+        inherited = _origins(file.like, tuple(flatten(Recipe.model_validate(before).model_dump()))).items()
+        origins |= {
+            path: origin for path, origin in inherited if path in origins and path.partition(".")[0] not in anew
+        }
     origins |= {path: Origin("paper") for path in flatten(file.recipe)}
     notes = [(path, Origin("our choice", reason)) for path, reason in file.unknown.items()]
     notes += [(path, Origin("differs", reason)) for path, reason in file.differs.items()]
@@ -162,11 +164,3 @@ def _origins(name: str, leaves: tuple[str, ...]) -> dict[str, Origin]:
             raise ValueError(f"a note of {name} must be about a value of its recipe, got {path}")
         origins |= dict.fromkeys(covered, origin)
     return origins
-
-
-def _sections_begun_anew(changes: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
-    """Sections that get another name, of which nothing is taken over; ``before`` by path."""
-    for path, value in flatten(changes).items():
-        section, _, leaf = path.rpartition(".")
-        if leaf == "name" and before[path] != value:
-            yield f"{section}."

@@ -99,7 +99,6 @@ class TrialSession:
         self._config = config
         self._teachers = {name: Teacher.model_validate(values) for name, values in config.teachers.items()}
         self._shelf = None if config.shelf is None else Shelf(config.shelf)
-        self._digest = _digest(recipe, config, self._teachers)
         self._folder = None if config.checkpoints is None else Path(config.checkpoints)
         self._training = Training(
             recipe,
@@ -113,6 +112,7 @@ class TrialSession:
             shelf=self._shelf,
             workers=config.workers,
         )
+        self._digest = _digest(recipe, config, self._teachers, self._training.data.packed.digest)
         self._rows: list[dict[str, Any]] = []
         self._restored = self._restore()
         self._attempt_start = self._training.epoch
@@ -197,10 +197,11 @@ class TrialSession:
         return True
 
 
-def _digest(recipe: Recipe, config: TrialConfig, teachers: Mapping[str, Teacher]) -> str:
+def _digest(recipe: Recipe, config: TrialConfig, teachers: Mapping[str, Teacher], data: str) -> str:
     """sha256 of all that decides the numbers of a trial: a checkpoint of anything else must not be continued."""
     facts = {
         "recipe": recipe.model_dump(mode="json"),
+        "data": data,
         "seeds": config.seeds,
         "test": config.test,
         "max_loss": config.max_loss,

@@ -89,6 +89,34 @@ def test_a_damaged_pack_is_shown_checked_and_mended(packs: Path, flowers: Path) 
     assert run("show", "flowers", "--check").exit_code == 0
 
 
+def test_a_check_decodes_streamed_images(tmp_path: Path) -> None:
+    source = write(tmp_path / "photos", {"a": 20, "b": 20}, side=100)
+    run("prepare", "photos", "--source", str(source))
+    checked = run("show", "photos", "--check")
+    assert checked.exit_code == 0
+    assert "Decoding the 28 images of the train split." in checked.stderr
+    image = source / "a" / "0003.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:700] + bytes(len(whole) - 720) + whole[-20:])  # its size, header and end are sound
+    assert run("show", "photos").exit_code == 0
+    checked = run("show", "photos", "--check")
+    assert checked.exit_code == 1
+    assert f"damage       {image} must be an image, but it cannot be decoded" in checked.stdout
+
+
+def test_foreign_folders_are_no_data_sets(packs: Path) -> None:
+    (packs / "My Pack-v2").mkdir(parents=True)
+    (packs / "My Pack-v2" / "meta.json").write_text("{}")
+    assert [facts["name"] for facts in json.loads(run("list", "-f", "json").stdout)] == list(DATASETS)
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "digits"), ("prepare", "digits")])
+def test_a_folder_of_packs_that_is_none_becomes_a_message(packs: Path, arguments: tuple[str, ...]) -> None:
+    packs.write_text("x")
+    with pytest.raises(ThermotuneError, match=r"must be a folder .* got .*/packs \(Not a directory\)"):
+        run(*arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

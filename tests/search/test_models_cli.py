@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from search.errors import UsageError
 from search.models_cli import describe, describe_one, models
@@ -65,9 +67,45 @@ def test_shape_and_classes_count(capsys: pytest.CaptureFixture[str]) -> None:
         ("resnet-20", "3x32x", "--input-shape must be numbers joined by x, got '3x32x'"),
         ("vgg-8", "3x4x4", "at least 8x8 pixels"),
         ("resnet20", None, "Did you mean resnet-20"),
+        ("mlp-1000000-1000000", None, "the widths of mlp-<width>-<width>... must be at most 16,384, got 1000000"),
+        ("resnet-600002", None, "the depth of resnet-<depth> must be at most 1202, got 600002. Use 1202 or less"),
+        ("mlp-8", "99999999x9999", "--input-shape must hold at most 4,194,304 numbers, got 99999999x9999"),
+        ("resnet-8", "3x" + 5000 * "9", "--input-shape must hold at most 4,194,304 numbers"),
+        ("torchvision/", None, "Use for example torchvision/resnet18"),
     ],
 )
 def test_mistakes_are_usage_errors(name: str, shape: str | None, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         models(name, input_shape=shape)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "vocabulary", "parameters"),
+    [
+        ("mlp-16384-16384", (2**22,), 20_000, 2**22 * 2**14 + 2**14 + 2**28 + 2**14 + 10 * 2**14 + 10),
+        ("gru-128", None, 2**31 - 1, 2_659_330 + (2**31 - 1 - 20_000) * 128),
+        ("resnet-1202", None, 20_000, 19_421_274),  # He et al. 2016, table 6: 19.4 M
+    ],
+)
+def test_a_network_too_large_for_any_memory_is_counted_all_the_same(
+    name: str, shape: tuple[int, ...] | None, vocabulary: int, parameters: int
+) -> None:
+    text = describe_one(name, input_shape=shape, num_classes=None, vocabulary=vocabulary)
+    assert f"{parameters:,}" in text
+
+
+@pytest.mark.parametrize(("option", "most"), [("--vocabulary", "2147483647"), ("--classes", "100000")])
+def test_numbers_that_no_data_set_has_are_usage_errors(option: str, most: str) -> None:
+    app = typer.Typer()
+    app.command()(models)
+    shown = CliRunner().invoke(app, ["gru-128", f"{option}=999999999999"])
+    assert shown.exit_code == 2
+    assert most in shown.output
+
+
+def test_a_network_of_a_library_that_gets_no_memory_is_a_usage_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        models("torchvision/squeezenet1_0", classes=10**14)
+    assert "model torchvision/squeezenet1_0 must be possible on this machine, but fails" in str(caught.value)
+    assert "allocate" in str(caught.value)

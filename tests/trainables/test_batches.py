@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables import Recipe, prepare
-from trainables.engine.batches import ClosedTestSplit, evaluation_batch, members_of, order_of, steps_of
+from trainables.engine import Training
+from trainables.engine.batches import Batch, ClosedTestSplit, evaluation_batch, members_of, order_of, steps_of
 from trainables.engine.feed import feed
 from trainables.fit import misfits
 
@@ -103,7 +104,7 @@ def test_a_recipe_that_does_not_fit_its_data_is_refused(values: dict[str, Any], 
 
 
 def test_all_misfits_are_said_at_once() -> None:
-    with pytest.raises(ValueError, match=r"train_samples.*; image_size"):
+    with pytest.raises(ValueError, match=r"image_size.*; train_samples"):
         feed(recipe(train_samples=5, image_size=32), CPU)
 
 
@@ -145,3 +146,24 @@ def test_the_test_split_cannot_be_read_where_something_may_still_be_chosen() -> 
 )
 def test_fewer_large_samples_are_measured_at_once(shape: tuple[int, ...], values: Any, expected: int) -> None:
     assert evaluation_batch(replace(prepare("digits"), **values), shape) == expected
+
+
+def test_the_direction_of_learning_is_that_of_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs made of class folders are sorted by class, so the first samples will not do."""
+    monkeypatch.setattr("trainables.engine.start.DIRECTION_SAMPLES", 200)
+    small = recipe(train_samples=500, diagnostics={"theory": True})
+    run = Training(small, [0])
+    seen: list[Batch] = []
+    objective = Training._objective
+
+    def looking(self: Training, moment: float, batch: Batch) -> Any:
+        seen.append(batch)
+        return objective(self, moment, batch)
+
+    monkeypatch.setattr(Training, "_objective", looking)
+    run._before_learning()
+    positions = torch.cat([batch.positions for batch in seen])
+    assert len(positions) == 200
+    assert set(positions.tolist()) <= set(run.data.members.tolist())
+    assert positions.tolist() != sorted(positions.tolist())
+    assert torch.bincount(torch.cat([batch.labels for batch in seen])).min() > 8

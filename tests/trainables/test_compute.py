@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import tempfile
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +16,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from trainables import Recipe
-from trainables.engine import Training
+from trainables.engine import Training, compiling
 from trainables.engine.averaging import RunningMean
 from trainables.engine.loop import LoopExecutor
 from trainables.engine.precision import LossScale
@@ -205,22 +210,65 @@ def test_the_global_random_state_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_skipped_steps_do_not_count_for_adamw(precision: Any) -> None:
+    """Against torch's own optimiser and scaler: three steps overflow, then three are good."""
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 2, bias=False), nn.Linear(3, 2, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.1, weight_decay=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    settings = AdamW(name="adamw", weight_decay=0.01)
+    executor = LoopExecutor([ours], LaneState([ours], CPU), settings, compute=Compute(precision=precision))
+    inputs = torch.eye(3)
+    for factor in (1e38, 1e38, 1e38, 1.0, 2.0, 0.5) if precision == "fp16" else (1.0, 2.0, 0.5):
+
+        def loss(logits: Tensor, factor: float = factor) -> Tensor:
+            return (logits * torch.arange(1.0, 7).view(3, 2)).sum() * (factor / 1024)
+
+        executor.train_step([inputs], [loss], 0.1)
+        scaler.scale(loss(theirs(inputs))).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
-def test_a_compiled_run_gives_nearly_the_numbers_of_a_plain_one_and_cleans_up(
+def test_compiled_runs_give_nearly_the_numbers_of_plain_ones_in_every_trial_of_a_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    plain, compiled = training(), training(compute={"compile": True})
-    for _ in range(2):
+    for width in range(8, 14):  # more networks than the compiler keeps graphs for
+        values = {"model": f"mlp-{width}-{width}", "epochs": 1}
+        plain, compiled = training(**values), training(compute={"compile": True}, **values)
+        counters["stats"].clear()
         for expected, found in zip(metrics(plain), metrics(compiled), strict=True):
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+        assert counters["stats"]["unique_graphs"] > 0, f"network {width} was not compiled"
     assert any(tmp_path.rglob("*"))
+
+
+def test_the_compilers_cache_is_private_and_what_killed_processes_left_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    left, used = tmp_path / f"thermotune-compiled-{dead.pid}-x", tmp_path / f"thermotune-compiled-{os.getppid()}-x"
+    for folder in (left, used):
+        folder.mkdir()
+    compiling._take_private_cache()
+    assert not left.exists()
+    assert used.exists()
+    mine = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert mine.parent == tmp_path
+    assert mine.name.startswith(f"thermotune-compiled-{os.getpid()}-")
 
 
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from torch._dynamo.exc import TorchDynamoException
-
-    from trainables.engine.compiling import Compiled
 
     def fails(*_: object) -> Tensor:
         raise TorchDynamoException("no compiler here\nat length")
@@ -228,7 +276,7 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.Mon
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "compile", lambda module: fails)
     module = convnet()
-    network = Compiled(module)
+    (network,) = compiling.compiled([module])
     samples, _ = batch()
     with pytest.warns(RuntimeWarning, match="not compiled, because that failed: no compiler here"):
         assert torch.equal(network(samples), module(samples))
@@ -254,3 +302,20 @@ def test_training_on_the_gpu_waits_for_it_once_an_epoch() -> None:
         torch.cuda.set_sync_debug_mode("default")
     waits = [warning for warning in caught if "synchroniz" in str(warning.message)]
     assert len(waits) <= 5, "of losses, hits, and the order of the samples, whatever the number of steps (34)"
+
+
+def test_a_run_holds_the_samples_of_one_step_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = training(augment={"pad": 1})
+    alive: list[int] = []
+    step = LoopExecutor.train_step
+    seen: weakref.WeakSet[Tensor] = weakref.WeakSet()
+
+    def counting(self: LoopExecutor, inputs: list[Tensor], *rest: Any) -> Any:
+        seen.update(inputs)
+        alive.append(len(seen))
+        return step(self, inputs, *rest)
+
+    monkeypatch.setattr(LoopExecutor, "train_step", counting)
+    run.train_epoch()
+    assert len(alive) > 10
+    assert max(alive) <= 4, "two lanes, and the batches before them"

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables import DATASETS, check_dataset, prepare
-from trainables.data import Progress, Split, data_root, digits
-from trainables.data.packed import UnusablePack, check_pack, folder_of, stratified_split
+from trainables.data import Split, data_root, digits, prepared
+from trainables.data.source import stratified_split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -81,65 +77,6 @@ def test_a_second_prepare_uses_the_pack_that_is_there(tmp_path: Path) -> None:
 
 def test_packs_of_the_same_data_have_the_same_digest(tmp_path: Path) -> None:
     assert prepare("digits", tmp_path / "a").digest == prepare("digits", tmp_path / "b").digest
-
-
-def _cut(folder: Path) -> None:
-    file = folder / "val_inputs.npy"
-    file.write_bytes(file.read_bytes()[:-10])
-
-
-def _flip(folder: Path) -> None:
-    file = folder / "train_inputs.npy"
-    content = bytearray(file.read_bytes())
-    content[500] ^= 1
-    file.write_bytes(content)
-
-
-def _change_meta(folder: Path) -> None:
-    file = folder / "meta.json"
-    meta = json.loads(file.read_text())
-    file.write_text(json.dumps(meta | {"mean": [0.0]}))
-
-
-DAMAGES = [
-    _cut,
-    _flip,
-    _change_meta,
-    lambda folder: (folder / "test_targets.npy").unlink(),
-    lambda folder: (folder / "meta.json").unlink(),
-    lambda folder: (folder / "meta.json").write_text('{"format": 1, "na'),
-    lambda folder: (folder / "meta.json").write_text("[1]"),
-    lambda folder: (folder / "meta.json").write_text("{}"),
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_pack_is_noticed_and_packed_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
-    before = prepare("digits", tmp_path)
-    damage(before.folder)
-    with pytest.warns(RuntimeWarning, match="packed again"):
-        after = prepare("digits", tmp_path)
-    assert after == before
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert prepare("digits", tmp_path) == before
-
-
-def test_a_copy_without_times_is_read_once_and_found_sound(tmp_path: Path) -> None:
-    before = prepare("digits", tmp_path / "a")
-    copy = folder_of(tmp_path / "b", "digits")
-    shutil.copytree(before.folder, copy, copy_function=shutil.copyfile)
-    assert prepare("digits", tmp_path / "b").digest == before.digest
-
-
-def test_damage_that_kept_size_and_time_is_found_by_a_thorough_check(tmp_path: Path) -> None:
-    folder = prepare("digits", tmp_path).folder
-    assert check_pack(folder, Progress()) == prepare("digits", tmp_path)
-    status = (folder / "train_inputs.npy").stat()
-    _flip(folder)
-    os.utime(folder / "train_inputs.npy", ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(UnusablePack, match=r"train_inputs\.npy does not match"):
-        check_pack(folder, Progress())
 
 
 def test_embedded_data_take_no_source_and_have_neither_lengths_nor_files(tmp_path: Path) -> None:
@@ -207,3 +144,24 @@ def test_a_missing_or_foreign_source_is_an_error_that_says_where(tmp_path: Path)
     (tmp_path / "short.csv").write_text("1,2,3\n4,5,6\n")
     with pytest.raises(ValueError, match=r"got shape \(2, 3\)"):
         digits.read(tmp_path / "short.csv")
+
+
+def test_a_folder_of_packs_that_cannot_be_used_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "inside"):
+        monkeypatch.setenv("THERMOTUNE_DATA", str(place))
+        for use in (prepared, lambda: prepare("digits"), lambda: check_dataset("flowers")):
+            with pytest.raises(ValueError, match=r"must be a folder .* got .*/file.* \(Not a directory\)\. .*=FOLDER"):
+                use()
+    with pytest.raises(OSError, match=r"^the folder of the packs must be .* got /proc/none/x \(No such file.*=FOLDER"):
+        prepare("digits", "/proc/none/x")
+
+
+def test_only_names_that_a_data_set_may_have_are_prepared(tmp_path: Path) -> None:
+    prepare("digits", tmp_path)
+    foreign = tmp_path / "My Pack-v2"
+    foreign.mkdir()
+    (foreign / "meta.json").write_text("{}")
+    assert prepared(tmp_path) == ["digits"]
+    with pytest.raises(ValueError, match=r"dataset must be one of .* got 'My Pack'"):
+        check_dataset("My Pack", tmp_path)

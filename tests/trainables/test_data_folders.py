@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.trainables.pictures import picture, pixels, write
-from trainables.data import PackedDataset, Progress, Split, check_dataset, prepare, prepared
-from trainables.data.images import open_rgb
-from trainables.data.packed import check_pack
+from trainables.data import PackedDataset, Split, check_dataset, prepare, prepared
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -90,66 +83,6 @@ def test_every_layout_gives_three_splits(
     assert any(sentence.startswith("Note: ") for sentence in said) == (len(parts) < 3)
 
 
-def test_what_is_no_image_of_a_class_is_passed_over(tmp_path: Path, flowers: Path) -> None:
-    before = prepare("flowers", tmp_path / "a", source=flowers)
-    (flowers / "train" / "rose" / ".DS_Store").write_bytes(b"x")
-    (flowers / "train" / "rose" / "._0000.png").write_bytes(b"x")
-    (flowers / "train" / "rose" / "notes.txt").write_text("x")
-    (flowers / "__MACOSX" / "train").mkdir(parents=True)
-    (flowers / "train" / ".cache").mkdir()
-    assert prepare("flowers", tmp_path / "b", source=flowers).digest == before.digest
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK", "YCbCr"])
-def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str) -> None:
-    file = tmp_path / ("image.jpg" if mode in ("CMYK", "YCbCr") else "image.png")
-    Image.new("RGB", (4, 4), (255, 255, 255)).convert(mode).save(file)
-    image = open_rgb(file)
-    assert (image.mode, image.size) == ("RGB", (4, 4))
-    assert np.asarray(image).min() >= 250
-
-
-def test_an_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
-    assert open_rgb(tmp_path / "turned.jpg").size == (4, 6)
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-40])
-
-
-def _deep(file: Path) -> None:
-    Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(file)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _cut,
-        _deep,
-        lambda file: file.write_bytes(b""),
-        lambda file: file.write_text("<html>404</html>"),
-        lambda file: file.write_bytes(picture()[:30] + b"broken" + picture()[36:]),
-    ],
-)
-def test_an_image_that_cannot_be_decoded_is_named(
-    tmp_path: Path, flowers: Path, damage: Callable[[Path], None]
-) -> None:
-    damage(flowers / "train" / "tulip" / "0007.png")
-    with pytest.raises(ValueError, match=r"tulip/0007\.png must be an image, but it cannot be decoded \(.*Replace"):
-        prepare("flowers", tmp_path / "packs", source=flowers)
-    assert [path.name for path in (tmp_path / "packs").iterdir()] == [".flowers-v2.lock"]
-
-
-def test_an_image_of_another_size_is_named_where_all_must_be_packed(tmp_path: Path) -> None:
-    source = write(tmp_path / "s", {f"{part}/{label}": 10 for part in ("train", "test") for label in range(10)})
-    write(source, {"test/3": 1}, side=9)
-    with pytest.raises(ValueError, match=r"must be 8 x 8 pixels, got 9 x 9 in .*test/3/0000\.png\. Replace"):
-        prepare("cifar10", tmp_path / "packs", source=source)
-
-
 def test_classes_must_be_the_same_everywhere(tmp_path: Path, flowers: Path) -> None:
     write(flowers, {"train/iris": 20})
     with pytest.raises(ValueError, match=r"flowers/test must have a folder for each of the 3 classes, .* lacks iris\."):
@@ -212,55 +145,9 @@ def test_another_source_needs_replace(tmp_path: Path, flowers: Path, monkeypatch
     assert sum(sizes(prepare("flowers", tmp_path, replace=True))) == 101
 
 
-def test_a_damaged_pack_is_made_again_from_its_source_while_that_is_there(tmp_path: Path, flowers: Path) -> None:
-    first = prepare("flowers", tmp_path, source=flowers)
-    (first.folder / "val_inputs.npy").unlink()
-    with pytest.warns(RuntimeWarning, match="packed again"):
-        assert prepare("flowers", tmp_path) == first
-    (first.folder / "val_inputs.npy").unlink()
-    flowers.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"is damaged, and what it was made from is gone\. .*prepare flowers"):
-        prepare("flowers", tmp_path)
-
-
-def test_streamed_images_that_are_gone_or_changed_are_noticed(tmp_path: Path) -> None:
-    source = write(tmp_path / "s", {"a": 20, "b": 20}, side=100)
-    data = prepare("photos", tmp_path, source=source)
-    check_pack(data.folder, Progress())
-    (source / "a" / "0003.png").write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"a/0003\.png must have \d+ bytes, .* got 5"):
-        check_pack(data.folder, Progress())
-    write(source, {"a": 20}, side=100)
-    source.rename(tmp_path / "elsewhere")
-    for again in (lambda: prepare("photos", tmp_path), lambda: data.files("val")):
-        with pytest.raises(FileNotFoundError, match=r"must lie in .*/s, .* but this folder is gone\. Bring it back"):
-            again()
-    moved = prepare("photos", tmp_path, source=tmp_path / "elsewhere", replace=True)
-    assert moved.files("val")[0].is_file()
-
-
 def test_equal_folders_have_equal_digests_wherever_they_are(tmp_path: Path) -> None:
     a, b = (write(tmp_path / name, {"x": 20, "y": 20}, side=100) for name in "ab")
     first, second = prepare("p", tmp_path / "1", source=a), prepare("p", tmp_path / "2", source=b)
     assert first.digest == second.digest
     (b / "x" / "0001.png").write_bytes(picture(100, 1) + b" ")
     assert prepare("p", tmp_path / "2", replace=True).digest != first.digest
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read")
-def test_what_may_not_be_read_is_named() -> None:
-    folder = Path(tempfile.mkdtemp())  # not under tmp_path, which only its owner may enter
-    folder.chmod(0o755)
-    source = write(folder / "s", {"a": 10, "b": 10})
-    (folder / "packs").mkdir()
-    os.chown(folder / "packs", 65534, 65534)
-    (source / "a" / "0004.png").chmod(0o600)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(PermissionError, match=r"needs .*a/0004\.png, which may not be read or written"):
-            prepare("mine", folder / "packs", source=source)
-        with pytest.raises(PermissionError, match=r"needs .*packs2, which .* THERMOTUNE_DATA"):
-            prepare("digits", folder / "packs2")
-    finally:
-        os.seteuid(0)
-        shutil.rmtree(folder)

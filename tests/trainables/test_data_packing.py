@@ -142,6 +142,12 @@ def test_a_disk_that_becomes_full_is_an_error_that_leaves_nothing(small_disk: Pa
     assert left_in(small_disk) == []
 
 
+def test_a_disk_that_may_only_be_read_is_an_error_that_says_what_to_do(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(PermissionError, match=r"needs .*lock, .* \(Read-only file system\)\. .*THERMOTUNE_DATA"):
+        prepare("digits", small_disk)
+
+
 CODE = """
 import sys
 from pathlib import Path

@@ -15,7 +15,8 @@ from trainables.data import DATASETS, PackedDataset
 from trainables.data.packed import SPLITS, Storage
 from trainables.engine.schedule import lr_at
 from trainables.fit import misfits
-from trainables.models import make
+from trainables.models import build, make
+from trainables.models.norm_free import norms
 from trainables.recipe import Recipe, Teacher
 from trainables.recipe_library import Origin, available, load, purposes, values
 from trainables.values import flatten
@@ -59,12 +60,36 @@ def test_recipe_that_is_like_another_takes_over_values_and_notes() -> None:
     found, other = load("tampering/seresnet18-imagenet"), load("tampering/resnet50-imagenet")
     assert found.recipe.optimizer == other.recipe.optimizer
     assert found.origins["optimizer.lr"] == other.origins["optimizer.lr"]
-    assert (found.recipe.model, found.origins["model"].kind) == ("timm/legacy_seresnet18", "our choice")
+    assert (found.recipe.model, found.origins["model"].kind) == ("timm/seresnet18", "our choice")
 
 
 def test_value_changed_in_a_recipe_like_another_loses_the_others_note() -> None:
     assert load("asymmetric/teacher-wide-resnet50-2-tiny-imagenet").origins["model"].kind == "our choice"
     assert load("asymmetric/teacher-wrn-28-8-cifar100").origins["model"] == Origin("paper")
+
+
+@pytest.mark.parametrize("name", [*STUDENTS, *TEACHERS])
+def test_weight_decay_of_the_asymmetric_recipes_is_nowhere_told_to_be_wholly_the_papers(name: str) -> None:
+    found = load(name).origins["optimizer.weight_decay"]
+    if name.endswith("cifar100"):
+        assert found == Origin("differs", "Biases and norms decay there, too; here they never do")
+    else:
+        assert found.kind == "our choice"
+
+
+def test_resnet_110_is_told_to_lack_the_projections_of_the_authors_code() -> None:
+    found = load("asymmetric/teacher-resnet110-cifar100").origins["model"]
+    assert found.kind == "differs"
+    assert "2,752 parameters" in found.reason
+
+
+@pytest.mark.parametrize("name", ["seresnet18", "seresnet50"])
+def test_squeeze_and_excitation_networks_start_each_block_at_the_identity_as_the_papers_code_does(name: str) -> None:
+    recipe = load(f"tampering/{name}-imagenet").recipe
+    network = build(recipe.model, input_shape=(3, 32, 32), num_classes=10, seed=0)
+    ends = [norm for entry, norm in norms(network) if entry.endswith("bn3" if name.endswith("50") else "bn2")]
+    assert len(ends) == {"seresnet18": 8, "seresnet50": 16}[name]
+    assert not any(norm.get_parameter("weight").any() for norm in ends)
 
 
 def test_section_with_another_name_takes_nothing_over() -> None:
@@ -103,6 +128,16 @@ def test_notes_of_a_value_win_over_those_of_its_section_and_of_the_recipe_that_i
     assert origins["optimizer.weight_decay"] == Origin("our choice", "not said")
     assert origins["optimizer.momentum"] == Origin("differs", "less there")
     assert origins["schedule.warmup_epochs"] == Origin("default")
+
+
+def test_section_that_is_written_empty_has_its_defaults_and_none_of_the_notes(folder: Path) -> None:
+    (folder / "a.yaml").write_text(
+        "purpose: p\nsource: s\nunknown: {optimizer: not said}\nrecipe: {model: mlp-8, optimizer: {momentum: 0.3}}\n"
+    )
+    (folder / "b.yaml").write_text("purpose: p\nsource: s\nlike: paper/a\nrecipe: {optimizer: {}}\n")
+    found = load("paper/b")
+    assert found.recipe == Recipe(model="mlp-8")
+    assert {origin.kind for path, origin in found.origins.items() if path.startswith("optimizer.")} == {"default"}
 
 
 def test_note_about_no_value_is_an_error(folder: Path) -> None:

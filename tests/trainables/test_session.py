@@ -7,7 +7,7 @@ import math
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pydantic
 import pytest
 import torch
 
-from trainables import Recipe, TrialConfig, TrialSession, checkpoint
-from trainables.engine import Training
+from trainables import Recipe, TrialConfig, TrialSession, checkpoint, prepare
+from trainables.engine import Training, feed
 
 RECIPE = {"model": "mlp-16", "batch_size": 64, "epochs": 6}
 
@@ -216,26 +216,42 @@ def test_a_session_reports_the_numbers_of_the_engine() -> None:
 def test_a_trial_killed_in_the_middle_of_an_epoch_continues_with_the_same_numbers(tmp_path: Path) -> None:
     recipe = {
         "model": "resnet-8",
-        "batch_size": 16,
+        "batch_size": 20,
+        "train_samples": 200,
         "epochs": 3,
         "augment": {"pad": 1, "flip": True, "cutout": 2},
         "compute": {"precision": "bf16"},
         "ema_decay": 0.9,
     }
-    whole = TrialSession(config(recipe=recipe, return_at=[])).advance()
+    whole = all_reports(TrialSession(config(recipe=recipe, return_at=[])))[0]
     killed = config(recipe=recipe, return_at=[], report_every_s=0, checkpoints=str(tmp_path))
-    code = (
-        "import json, sys; from trainables import TrialConfig, TrialSession\n"
-        f"session = TrialSession(TrialConfig.from_dict(json.loads({json.dumps(killed.to_dict())!r})))\n"
-        "while not (report := session.advance())['finished']: print('done', flush=True)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # the first epoch is done
-        time.sleep(whole["epochs"][-1]["epoch_time_s"])  # of one of two lanes: half an epoch
-        process.send_signal(signal.SIGKILL)
-        assert "done" not in process.stdout.read(), "the second epoch is not done"
+    code = f"""
+import json, os, signal
+from trainables import TrialConfig, TrialSession
+from trainables.engine.loop import LoopExecutor
+
+step = LoopExecutor.train_step
+
+def until_the_middle_of_the_second_epoch(self, *arguments):
+    if self._state.steps == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *arguments)
+
+LoopExecutor.train_step = until_the_middle_of_the_second_epoch
+session = TrialSession(TrialConfig.from_dict(json.loads({json.dumps(killed.to_dict())!r})))
+while True:
+    session.advance()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == -signal.SIGKILL
     reports = all_reports(TrialSession(killed))
     assert [row["epoch"] for row in reports[0]["epochs"]] == [1, 1]
     found = {(row["epoch"], row["lane"]): row["metrics"] for report in reports for row in report["epochs"]}
     assert found == {(row["epoch"], row["lane"]): row["metrics"] for row in whole["epochs"]}
+
+
+def test_a_checkpoint_of_other_data_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = config(checkpoints=str(tmp_path))
+    TrialSession(first).advance()
+    assert TrialSession(first).advance()["attempt_start"] == 1
+    monkeypatch.setattr(feed, "prepare", lambda *_: replace(prepare("digits"), digest="0" * 64))
+    assert TrialSession(first).advance()["attempt_start"] == 0

@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from trainables import Recipe, prepare
+from trainables import Recipe, TrialConfig, TrialSession, prepare
 from trainables.data import PackedDataset
-from trainables.engine import Training
+from trainables.engine import Training, streamed
 from trainables.engine.batches import Batch, ClosedTestSplit
 from trainables.engine.feed import feed
 from trainables.engine.streamed import StreamedData
+from trainables.recipe import Teacher
+from trainables.teachers import Shelf
 
 CPU = torch.device("cpu")
 SIZE = 16
@@ -151,3 +153,48 @@ def test_nothing_is_left_running_when_a_run_is_let_go(pack: PackedDataset) -> No
     del run
     gone, alive = psutil.wait_procs(decoding, timeout=10)
     assert len(gone) == len(decoding), alive
+
+
+def test_a_student_of_unchanged_streamed_images_looks_its_teachers_logits_up(
+    pack: PackedDataset, tmp_path: Path
+) -> None:
+    plain = {"dataset": "photos", "model": "mlp-8", "batch_size": 20, "epochs": 1, "image_size": SIZE}
+    teachers = {"big": Teacher.model_validate({"recipe": plain})}
+    shelf = Shelf(tmp_path)
+    session = TrialSession(
+        TrialConfig(
+            trial="t0001",
+            recipe=teachers["big"].recipe.model_dump(),
+            seeds=(0,),
+            teachers={name: teacher.model_dump() for name, teacher in teachers.items()},
+            shelf=str(tmp_path),
+            publish="big",
+        )
+    )
+    assert session.advance()["finished"]
+    loss = {"name": "distilled", "teacher": "big"}
+    found = {}
+    for name, augment in (("unchanged", {}), ("changed", {"flip": True})):
+        student = Recipe.model_validate({**plain, "loss": loss, "augment": augment})
+        found[name] = Training(student, [0], teachers=teachers, shelf=shelf).train_epoch()[0].metrics
+    assert found["unchanged"]["train/loss"] != found["changed"]["train/loss"]
+    assert found["unchanged"]["teacher/derived_average"] == found["changed"]["teacher/derived_average"]
+
+
+def test_a_pass_within_a_pass_is_refused(pack: PackedDataset) -> None:
+    data = feed(recipe(), CPU)
+    steps = data.epoch([0], 1)
+    next(steps)
+    assert len(next(iter(data.chunks("val")))[0]) == pack.sizes["val"]
+    with pytest.raises(RuntimeError, match="must end before the next one begins"):
+        next(steps)
+
+
+def test_batches_larger_than_a_part_are_put_together_in_order(
+    pack: PackedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = batches(recipe())
+    monkeypatch.setattr(streamed, "_PART", 7)
+    for a, b in zip(batches(recipe(), workers=3), expected, strict=True):
+        assert torch.equal(a.positions, b.positions)
+        assert torch.equal(a.samples, b.samples)

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from trainables.data import image_folder
 from trainables.data.catalogue import DATASETS
-from trainables.data.packed import FORMAT, PackedDataset, Split, folder_of
+from trainables.data.integrity import FORMAT
+from trainables.data.packed import PackedDataset, Split
 from trainables.data.packing import open_or_pack
 from trainables.data.progress import Progress
 from trainables.data.source import Source
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 __all__ = [
     "DATASETS",
@@ -30,29 +33,42 @@ __all__ = [
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The folder of the packed data sets: ``root``, else THERMOTUNE_DATA, else the user's cache folder."""
-    if root is not None:
-        return Path(root).expanduser()
-    if chosen := os.environ.get("THERMOTUNE_DATA"):
-        return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "thermotune"
+    """The folder of the packed data sets: ``root``, else THERMOTUNE_DATA, else the user's cache folder.
+
+    Raises:
+        ValueError: Something else is there, or a folder that may not be read.
+    """
+    if root is not None or (root := os.environ.get("THERMOTUNE_DATA")):
+        folder = Path(root).expanduser()
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME")
+        folder = (Path(cache) if cache else Path.home() / ".cache") / "thermotune"
+    try:
+        with os.scandir(folder):
+            return folder
+    except FileNotFoundError:  # made when something is packed
+        return folder
+    except OSError as error:
+        raise ValueError(
+            f"the folder of the packs must be a folder that may be read, got {folder} ({error.strerror}). Choose "
+            "another with THERMOTUNE_DATA=FOLDER"
+        ) from error
 
 
 def prepared(root: str | Path | None = None) -> list[str]:
     """The names of the data sets that have a pack, sound or not, in alphabetical order."""
-    return sorted(
-        file.parent.name.removesuffix(f"-v{FORMAT}") for file in data_root(root).glob(f"*-v{FORMAT}/meta.json")
-    )
+    names = (file.parent.name.removesuffix(f"-v{FORMAT}") for file in data_root(root).glob(f"*-v{FORMAT}/meta.json"))
+    return sorted(filter(_NAME.fullmatch, names))
 
 
 def check_dataset(name: str, root: str | Path | None = None) -> None:
     """Checks that a data set of this name exists: a known one, or a folder of images that has been prepared.
 
     Raises:
-        ValueError: The name is unknown; the message lists the known names and the nearest one.
+        ValueError: The name is unknown, and the message lists the known names and the nearest one; or the folder of
+            the packs cannot be used.
     """
-    if name in DATASETS or (folder_of(data_root(root), name) / "meta.json").is_file():
+    if name in DATASETS or name in prepared(root):
         return
     known = sorted({*DATASETS, *prepared(root)})
     near = get_close_matches(name, known, n=1)
@@ -69,7 +85,7 @@ def source_of(name: str) -> Source:
     Raises:
         ValueError: The name cannot be that of a data set.
     """
-    if name not in DATASETS and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+    if not _NAME.fullmatch(name):
         raise ValueError(
             f"a data set's name must be of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit, got {name!r}"
         )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.packed import Samples, Split, stratified_split
-from trainables.data.source import SPLIT_SEED
+from trainables.data.packed import Samples, Split
+from trainables.data.source import SPLIT_SEED, stratified_split
 
 
 def read(file: Path | None = None) -> dict[Split, Samples]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.image_folder import locate
-from trainables.data.images import class_folders
+from trainables.data.listing import class_folders
 from trainables.data.packed import Split
 from trainables.data.progress import Progress
 from trainables.data.source import VALIDATION_SHARE, Contents, ImageFiles, carve_files

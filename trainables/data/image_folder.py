@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.data.images import class_folders, labelled, subfolders
+from trainables.data.listing import class_folders, labelled, subfolders
 from trainables.data.packed import Split
 from trainables.data.progress import Progress
 from trainables.data.source import VALIDATION_SHARE, Contents, ImageFiles, Source, carve_files

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.image_folder import locate
-from trainables.data.images import class_folders, is_image, labelled, subfolders
+from trainables.data.listing import class_folders, is_image, labelled, subfolders
 from trainables.data.progress import Progress
 from trainables.data.source import Contents, ImageFiles, carve_files
 

@@ -1,9 +1,9 @@
-"""Image files: finding them in class folders, looking at their headers, decoding them."""
+"""Image files: looking at their headers, decoding them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.progress import Progress
-from trainables.data.source import ImageFiles
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 CHUNK = 1024
 """Files that are read together, which bounds the memory."""
 _THREADS = 8
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+"""By Pillow's name of a format: what a whole file ends with, except for a few bytes."""
+_TAIL = 64
+"""Bytes in which the end is looked for."""
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -31,77 +34,6 @@ class Header(NamedTuple):
     width: int
     height: int
     bytes: int
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is that of a visible image."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
-
-def subfolders(folder: Path) -> list[str]:
-    """The sorted names of the visible folders in a folder."""
-    found = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    return sorted(name for name in found if not name.startswith((".", "__")))  # __MACOSX in archives
-
-
-def class_folders(root: Path, part: str) -> dict[str, list[str]]:
-    """The images of every class folder.
-
-    Args:
-        root: What names are relative to.
-        part: Folder under the root, for example ``train``; "" for the root itself. Its folders are the classes, and
-            images may lie deeper in them.
-
-    Returns:
-        Sorted names of files, relative to the root, by class, the classes sorted too.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or no folder in it.
-        ValueError: A class has no image.
-    """
-    folder = root / part
-    if not folder.is_dir() or not subfolders(folder):
-        raise FileNotFoundError(f"{folder} must hold a folder of images for every class, but it is not there or empty")
-    found = {}
-    for label in subfolders(folder):
-        names = []
-        for place, _, files in os.walk(folder / label, followlinks=True):
-            inside = Path(place).relative_to(root).as_posix()
-            names += [f"{inside}/{file}" for file in files if is_image(file)]
-        if not names:
-            raise ValueError(
-                f"every class must have images, and {folder / label} has none (looked for {', '.join(SUFFIXES)}). "
-                "Add them, or remove the folder"
-            )
-        found[label] = sorted(names)
-    return found
-
-
-def labelled(classes: Mapping[str, Sequence[str]], class_names: Sequence[str], where: Path) -> ImageFiles:
-    """The files of class folders as one split.
-
-    Args:
-        classes: Names of files by class.
-        class_names: All classes, in the order of their indices.
-        where: The folder, for the message.
-
-    Raises:
-        ValueError: These are not the same classes.
-    """
-    if missing := sorted(set(class_names) - set(classes)):
-        raise ValueError(
-            f"{where} must have a folder for each of the {len(class_names)} classes, but it lacks {_few(missing)}. "
-            "Add what is missing, or remove these classes from the training data too"
-        )
-    if foreign := sorted(set(classes) - set(class_names)):
-        raise ValueError(f"{where} has classes that the training data lack: {_few(foreign)}. Remove or rename them")
-    names = [name for label in class_names for name in classes[label]]
-    targets = np.repeat(np.arange(len(class_names)), [len(classes[label]) for label in class_names])
-    return ImageFiles(names=tuple(names), targets=targets, index=np.arange(len(names)))
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def open_rgb(file: Path) -> Image.Image:
@@ -125,16 +57,24 @@ def open_rgb(file: Path) -> Image.Image:
 def look_at(file: Path) -> Header:
     """Width, height and size of an image file from its header.
 
+    Of the pixels nothing is read; but a JPEG or PNG file must have its end, for a file that a download or a full disk
+    cut short has a sound header. One without is decoded, because some programs write more behind the end.
+
     Raises:
-        ValueError: It is not an image.
+        ValueError: It is not an image, or cut short.
     """
     from PIL import Image
 
-    def look() -> Header:
-        with Image.open(file) as image:
-            return Header(*image.size, file.stat().st_size)
+    def look() -> tuple[Header, bool]:
+        with file.open("rb") as stream, Image.open(stream) as image:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _TAIL))
+            return Header(*image.size, size), _ENDS.get(image.format or "", b"") in stream.read()
 
-    return _explained(file, look)
+    header, has_end = _explained(file, look)
+    if not has_end:
+        open_rgb(file)
+    return header
 
 
 def headers(root: Path, names: Sequence[str], progress: Progress) -> list[Header]:
@@ -142,12 +82,16 @@ def headers(root: Path, names: Sequence[str], progress: Progress) -> list[Header
 
     The threads are for network file systems, which answer late: a million files one after another take them an hour.
     """
-    found: list[Header] = []
+    return list(in_threads(lambda name: look_at(root / name), names, progress))
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> Iterator[Result]:
+    """What a function gives for every item, in order, from several threads; some at a time, which bounds the memory."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(names), CHUNK):
-            found += pool.map(lambda name: look_at(root / name), names[start : start + CHUNK])
-            progress.advance(len(found), len(names))
-    return found
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            yield from pool.map(work, chunk)
+            progress.advance(start + len(chunk), len(items))
 
 
 def pixels(root: Path, names: Sequence[str], shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:

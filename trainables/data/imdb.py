@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.packed import Samples, Split, stratified_split
+from trainables.data.packed import Samples, Split
 from trainables.data.progress import Progress
-from trainables.data.source import SPLIT_SEED, VALIDATION_SHARE
+from trainables.data.source import SPLIT_SEED, VALIDATION_SHARE, stratified_split
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -18,19 +18,8 @@ import numpy as np
 
 from trainables.content import locked, sha256_of
 from trainables.data.archives import unpack
-from trainables.data.packed import (
-    FORMAT,
-    SPLITS,
-    PackedDataset,
-    Samples,
-    Split,
-    Storage,
-    UnusablePack,
-    digest_of,
-    folder_of,
-    open_pack,
-    stamp_of,
-)
+from trainables.data.integrity import FORMAT, UnusablePack, digest_of, folder_of, open_pack, stamp_of
+from trainables.data.packed import SPLITS, PackedDataset, Samples, Split, Storage
 from trainables.data.progress import Progress
 from trainables.data.source import SPLIT_SEED, Contents, ImageFiles, Source
 from trainables.data.writing import write_files, write_samples
@@ -61,15 +50,14 @@ def open_or_pack(
     if not replace and (found := _sound(folder, given, warn=False)):
         return found
     _require(source, given, folder)
-    with _explained(source.name, root):
-        root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{folder.name}.lock"):
-            if not replace and (found := _sound(folder, given, warn=True)):
-                return found  # another process was faster
-            for leftover in root.glob(f".{folder.name}.*.tmp"):  # of a killed process: we hold the lock
-                shutil.rmtree(leftover)
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".tmp", dir=root) as workplace:
-                _pack(Path(workplace), folder, source, given or _came_from(folder), progress)
+    _make(root)
+    with _explained(source.name, root), locked(root / f".{folder.name}.lock"):
+        if not replace and (found := _sound(folder, given, warn=True)):
+            return found  # another process was faster
+        for leftover in root.glob(f".{folder.name}.*.tmp"):  # of a killed process: we hold the lock
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".tmp", dir=root) as workplace:
+            _pack(Path(workplace), folder, source, given or _came_from(folder), progress)
     return open_pack(folder)
 
 
@@ -209,19 +197,29 @@ def _check(name: str, contents: Contents, source: Source, progress: Progress) ->
         )
 
 
+def _make(root: Path) -> None:
+    """Makes the folder of all packs where it is missing."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"the folder of the packs must be one that is there or can be made, got {root} ({error.strerror}). "
+            "Choose another with THERMOTUNE_DATA=FOLDER"
+        ) from error
+
+
 @contextmanager
 def _explained(name: str, root: Path) -> Iterator[None]:
     """Says what to do where the system only says what it refuses."""
     try:
         yield
-    except PermissionError as error:
-        if error.filename is None:
-            raise
-        raise PermissionError(
-            f"packing data set {name} needs {error.filename}, which may not be read or written ({error.strerror}). "
-            "Change its permissions, or choose another folder for the packs with THERMOTUNE_DATA=FOLDER"
-        ) from error
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise PermissionError(
+                f"packing data set {name} needs {error.filename or root}, which may not be read or written "
+                f"({error.strerror}). Change its permissions, or choose another folder for the packs with "
+                "THERMOTUNE_DATA=FOLDER"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(

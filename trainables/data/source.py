@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.packed import Kind, Samples, Split, Storage, stratified_split
+from trainables.data.packed import Kind, Samples, Split, Storage
 from trainables.data.progress import Progress
 
 SPLIT_SEED = 0
@@ -76,6 +76,33 @@ class Source:
     obtain: str
     read: Callable[[Path, Progress], Contents]
     fetch: Callable[[Path, Progress], Path] | None = None
+
+
+def stratified_split(
+    targets: NDArray[np.int64], shares: Mapping[Split, float], seed: int
+) -> dict[Split, NDArray[np.int64]]:
+    """Draws disjoint splits that hold every class in the same shares.
+
+    Args:
+        targets: (N,) class indices.
+        shares: Of each split, summing to 1; the first split also gets what rounding leaves.
+        seed: Of the draw, >= 0.
+
+    Returns:
+        Sorted positions in ``targets`` of each split, (n,) int64.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    parts: dict[Split, list[NDArray[np.int64]]] = {split: [] for split in shares}
+    first, *others = shares
+    for label in np.unique(targets):
+        members = generator.permutation(np.flatnonzero(targets == label))
+        start = 0
+        for split in others:
+            stop = start + round(shares[split] * len(members))
+            parts[split].append(members[start:stop])
+            start = stop
+        parts[first].append(members[start:])
+    return {split: np.sort(np.concatenate(members)) for split, members in parts.items()}
 
 
 def carve_samples(train: Samples, test: Samples, class_names: Sequence[str]) -> Contents:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from trainables.data.image_folder import locate
-from trainables.data.images import class_folders, labelled
+from trainables.data.listing import class_folders, labelled
 from trainables.data.progress import Progress
 from trainables.data.source import VALIDATION_SHARE, Contents, carve_files
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.images import Header, headers, open_rgb, pixels
+from trainables.data.listing import require_distinct_folders
 from trainables.data.packed import Samples, Split, Storage
 from trainables.data.progress import Progress
 from trainables.data.source import ImageFiles, Source, require_space
@@ -47,10 +48,11 @@ def write_files(
     folder: Path, place: Path, splits: Mapping[Split, ImageFiles], source: Source, progress: Progress
 ) -> tuple[Storage, dict[str, Any]]:
     """Writes the pixels of image files, or the list of the files; returns which, and the facts for meta.json."""
+    names = [name for files in splits.values() for name in files.names]
+    require_distinct_folders(place, names)
     for split, files in splits.items():
         _save(folder / f"{split}_targets.npy", files.targets)
         _save(folder / f"{split}_index.npy", files.index)
-    names = [name for files in splits.values() for name in files.names]
     if source.storage != "packed":
         progress(f"Looking at {len(names):,} images.")
         seen = headers(place, names, progress)
@@ -113,7 +115,11 @@ class _Counts:
             counts += np.bincount(images[:, channel].reshape(-1), minlength=256)
 
     def moments(self) -> dict[str, list[float]]:
+        """Mean and standard deviation of each channel; 1 as the deviation of a channel that is the same everywhere.
+
+        Dividing by 0 would make every sample nan; such a channel, once its mean is taken off, is 0 and stays 0.
+        """
         values, total = np.arange(256), self._counts.sum(axis=1)
         mean = (self._counts * values).sum(axis=1) / total
         squares = (self._counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
-        return {"mean": mean.tolist(), "std": np.sqrt(squares).tolist()}
+        return {"mean": mean.tolist(), "std": np.where(squares > 0, np.sqrt(squares), 1.0).tolist()}

@@ -59,6 +59,10 @@ class TrainingData(Protocol):
     input_shape: tuple[int, ...]
     evaluation_batch: int
 
+    @property
+    def members(self) -> NDArray[np.int64]:
+        """(N,) positions in the training split that are trained on."""
+
     def targets(self, split: Split) -> Tensor:
         """Labels (N,) int64 of a split, on the device."""
 

@@ -7,22 +7,34 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
+_PREFIX = "thermotune-compiled-"
 
 
-class Compiled:
-    """A compiled network. Only the network is compiled, never a loss (lanes.md: compiled hooks lose their effect).
+def compiled(modules: Sequence[nn.Module]) -> list[Callable[[Tensor], Tensor]]:
+    """The networks of a run, compiled at their first call. Those of earlier runs in this process are forgotten.
 
-    Every process has a cache folder of its own: one that is killed while it compiles leaves broken files, which would
-    be loaded by the others.
+    Only networks are compiled, never losses: a compiled loss with a gradient of its own would silently lose it. Every
+    process has a cache folder of its own, because one that is killed while it compiles leaves broken files, which
+    others would load.
     """
+    import torch._dynamo
+
+    torch._dynamo.reset()  # it keeps a few graphs for each piece of code, and would stop compiling without a word
+    _take_private_cache()
+    return [_Compiled(module) for module in modules]
+
+
+class _Compiled:
+    """A compiled network."""
 
     def __init__(self, module: nn.Module) -> None:
-        _take_private_cache()
         self._module = module
         self._call = torch.compile(module)
 
@@ -42,7 +54,22 @@ class Compiled:
 
 
 def _take_private_cache() -> None:
-    if _CACHE not in os.environ:
-        folder = tempfile.mkdtemp(prefix="thermotune-compiled-")
-        os.environ[_CACHE] = folder
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if _CACHE in os.environ:
+        return
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _lives(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)  # its process was killed
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    os.environ[_CACHE] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

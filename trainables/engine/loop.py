@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.engine.optimizer import update_of
-from trainables.engine.precision import LossScale, in_precision
+from trainables.engine.precision import LossScale, compute_logits
 from trainables.engine.state import LaneState
 from trainables.recipe import AdamW, Compute, Sgd
 
@@ -97,9 +97,9 @@ class LoopExecutor:
                 setattr(module.get_submodule(owner), leaf, values[name])
         self._calls: list[Callable[[Tensor], Tensor]] = list(self._modules)
         if self._compute.compile:
-            from trainables.engine.compiling import Compiled  # loads the compiler
+            from trainables.engine.compiling import compiled  # loads the compiler
 
-            self._calls = [Compiled(module) for module in self._modules]
+            self._calls = compiled(self._modules)
 
     def train_step(
         self, inputs: Sequence[Tensor], objectives: Sequence[Callable[[Tensor], Objective]], lr: float
@@ -125,11 +125,11 @@ class LoopExecutor:
             else:
                 loss, is_open = self._backward_through_gate(grads, *objective, factor)
             if self._scale is None:
-                self._update(lane, grads, lr)
+                self._update(lane, grads, lr, self._state.steps)
             else:
                 finite = self._scale.unscaled(lane, grads)
                 with self._state.kept_unless(finite, lane):
-                    self._update(lane, grads, lr)
+                    self._update(lane, grads, lr, self._state.steps - self._scale.skipped(lane))
             done.losses.append(loss.detach())
             done.logits.append(logits.detach())
             done.gates.append(is_open)
@@ -156,10 +156,7 @@ class LoopExecutor:
 
     def _logits(self, lane: int, inputs: Tensor) -> Tensor:
         """(B, C) in the type of the parameters."""
-        if inputs.ndim == 4 and self._compute.channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with in_precision(self._compute.precision, self._device):
-            return self._calls[lane](inputs).to(self._state.params.dtype)
+        return compute_logits(self._calls[lane], inputs, self._compute).to(self._state.params.dtype)
 
     def _seed_random_layers(self, lane: int) -> None:
         if self._seeds is None:

@@ -6,7 +6,6 @@ Nothing here waits for the device.
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -62,7 +61,7 @@ def adamw_step(
     beta2: float,
     eps: float,
     decay: Tensor,
-    step: int,
+    step: int | Tensor,
 ) -> None:
     """One step of AdamW, in place on everything but decay; the same numbers as ``torch.optim.AdamW``.
 
@@ -80,13 +79,14 @@ def adamw_step(
         beta2: In [0, 1).
         eps: > 0.
         decay: (P,) decoupled coefficient of every element; 0 where an element does not decay.
-        step: 1-based number of this step.
+        step: 1-based number of this step; a () tensor where only the device knows it.
     """
     params.addcmul_(params, decay, value=-lr)
     mean.lerp_(grads, 1 - beta1)
     square.mul_(beta2).addcmul_(grads, grads, value=1 - beta2)
-    torch.sqrt(square, out=grads).div_(math.sqrt(1 - beta2**step)).add_(eps)
-    params.addcdiv_(mean, grads, value=-lr / (1 - beta1**step))
+    of_mean, of_square = 1 - beta1**step, (1 - beta2**step) ** 0.5
+    torch.sqrt(square, out=grads).div_(of_square).add_(eps)
+    params.addcdiv_(mean, grads.mul_(of_mean), value=-lr)
 
 
 def clip_by_norm(grads: Tensor, clip_norm: float) -> None:
@@ -103,13 +103,14 @@ def clip_by_norm(grads: Tensor, clip_norm: float) -> None:
 class Update(Protocol):
     """Moves the parameters of one lane along its gradients."""
 
-    def __call__(self, lane: int, grads: Tensor, lr: float) -> None:
+    def __call__(self, lane: int, grads: Tensor, lr: float, step: int | Tensor) -> None:
         """Makes one step, in place on the state.
 
         Args:
             lane: 0-based.
             grads: (P,) of the lane; overwritten.
             lr: Learning rate.
+            step: 1-based number of the step, those that were skipped not counted.
         """
 
 
@@ -118,8 +119,7 @@ def update_of(optimizer: Sgd | AdamW, state: LaneState) -> Update:
 
     Args:
         optimizer: Everything but the learning rate, which comes with each step.
-        state: What is moved; it gets room for what the optimiser remembers. ``state.steps`` has to count the step
-            before it is made.
+        state: What is moved; it gets room for what the optimiser remembers.
     """
     return AdamWUpdate(optimizer, state) if isinstance(optimizer, AdamW) else SgdUpdate(optimizer, state)
 
@@ -134,7 +134,7 @@ class SgdUpdate:
         self._params = list(state.params)
         self._velocity = list(state.momentum)
 
-    def __call__(self, lane: int, grads: Tensor, lr: float) -> None:
+    def __call__(self, lane: int, grads: Tensor, lr: float, step: int | Tensor) -> None:
         """Makes one step."""
         if self._settings.clip_norm is not None:
             clip_by_norm(grads, self._settings.clip_norm)
@@ -154,13 +154,12 @@ class AdamWUpdate:
 
     def __init__(self, optimizer: AdamW, state: LaneState) -> None:
         self._settings = optimizer
-        self._state = state
         self._decay = _decay_of(optimizer, state)
         self._params = list(state.params)
         self._mean = list(state.momentum)
         self._square = list(state.with_square())
 
-    def __call__(self, lane: int, grads: Tensor, lr: float) -> None:
+    def __call__(self, lane: int, grads: Tensor, lr: float, step: int | Tensor) -> None:
         """Makes one step."""
         if self._settings.clip_norm is not None:
             clip_by_norm(grads, self._settings.clip_norm)
@@ -174,7 +173,7 @@ class AdamWUpdate:
             beta2=self._settings.beta2,
             eps=self._settings.eps,
             decay=self._decay,
-            step=self._state.steps,
+            step=step,
         )
 
 

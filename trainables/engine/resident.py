@@ -57,6 +57,11 @@ class ResidentData:
             self._mean = torch.tensor(packed.mean, device=device).view(channels)
             self._std = torch.tensor(packed.std, device=device).view(channels)
 
+    @property
+    def members(self) -> NDArray[np.int64]:
+        """(N,) positions in the training split that are trained on."""
+        return _members(self.packed, self._recipe.train_samples)
+
     def targets(self, split: Split) -> Tensor:
         """(N,) int64 of a split."""
         return self._split(split)[1]
@@ -64,11 +69,10 @@ class ResidentData:
     def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
         """One epoch of training: for every step, a batch for each lane."""
         size = self._recipe.batch_size
-        members = _members(self.packed, self._recipe.train_samples)
-        orders = [order_of(members, seed, epoch) for seed in seeds]
+        orders = [order_of(self.members, seed, epoch) for seed in seeds]
         on_device = [torch.from_numpy(order).to(self.device) for order in orders]
-        draws = [self._draws(len(members), seed, epoch) for seed in seeds]
-        for step, first in enumerate(range(0, len(members), size)):
+        draws = [self._draws(len(self.members), seed, epoch) for seed in seeds]
+        for step, first in enumerate(range(0, len(self.members), size)):
             here = slice(first, first + size)
             yield [
                 self._training_batch(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainables.diagnostics.kernel import eta_tilde
 from trainables.diagnostics.theory import LearningProbe
-from trainables.engine.batches import Batch, TrainingData
+from trainables.engine.batches import Batch, TrainingData, probe_positions
 from trainables.engine.loop import Objective
 from trainables.engine.network import beta_of
 from trainables.recipe import Recipe, Sgd
@@ -85,8 +85,10 @@ class StartOfLearning:
         parameters = dict(network.named_parameters())
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         total = [torch.zeros_like(parameter) for parameter in parameters.values()]
-        size = min(self._data.packed.sizes["train"], DIRECTION_SAMPLES)
-        for positions in torch.split(torch.arange(size, device=self._data.device), self._data.evaluation_batch):
+        members = self._data.members  # in the order of the pack, which may go by classes
+        chosen = members[probe_positions(len(members), DIRECTION_SAMPLES)]
+        size = len(chosen)
+        for positions in torch.split(torch.from_numpy(chosen).to(self._data.device), self._recipe.batch_size):
             samples, labels = self._data.batch("train", positions)
             batch = Batch(positions=positions, samples=samples, labels=labels, targets=labels, augmented=False)
             found = objective(0.0, batch)(network(samples))

@@ -28,8 +28,10 @@ from trainables.engine.batches import (
 )
 from trainables.recipe import Augment, Recipe
 
-_AHEAD = 3
-"""Batches that every worker holds ready."""
+_PART = 64
+"""Samples that a worker decodes at a time: a large batch comes from all of them at once."""
+_AHEAD = 4
+"""Parts that every worker holds ready."""
 _RESIZE = 256 / 224
 """Unchanged images are resized to this much more than their side, and their middle is taken."""
 _RATIO = (3 / 4, 4 / 3)
@@ -60,6 +62,7 @@ class StreamedData:
         device: Where batches live.
         input_shape: (3, S, S).
         evaluation_batch: Samples that are measured at once.
+        members: (N,) int64 positions in the training split that are trained on.
     """
 
     def __init__(
@@ -80,11 +83,13 @@ class StreamedData:
         size = recipe.image_size or packed.input_shape[-1]
         self.input_shape: tuple[int, ...] = (3, size, size)
         self.evaluation_batch = evaluation_batch(packed, self.input_shape)
+        self.members = members_of(packed.targets("train"), recipe.train_samples, packed.split_seed)
         self._recipe = recipe
         self._mean = torch.tensor(packed.mean, device=device).view(-1, 1, 1)
         self._std = torch.tensor(packed.std, device=device).view(-1, 1, 1)
         self._files = _Files(packed, recipe.augment, size)
         self._order = _Order()
+        self._pass = 0
         self._loader = DataLoader(
             self._files,
             batch_sampler=self._order,
@@ -104,15 +109,14 @@ class StreamedData:
     def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
         """One epoch of training: for every step, a batch for each lane."""
         labels_of_all = self.targets("train")
-        members = members_of(self.packed.targets("train"), self._recipe.train_samples, self.packed.split_seed)
-        orders = [order_of(members, seed, epoch) for seed in seeds]
+        orders = [order_of(self.members, seed, epoch) for seed in seeds]
         steps, size = steps_of(self._recipe, self.packed), self._recipe.batch_size
         on_device = self._recipe.augment.model_copy(update={"pad": 0, "flip": False})  # done by the workers
         draws = [
             draw(
                 on_device,
                 image=(self.input_shape[1], self.input_shape[2]),
-                samples=len(members),
+                samples=len(self.members),
                 steps=steps,
                 seed=seed,
                 epoch=epoch,
@@ -136,7 +140,13 @@ class StreamedData:
                 samples = cut_out(self._normalised(pixels), here, on_device.cutout)
                 samples, targets = mix(samples, labels, here, self.packed.num_classes)
                 lanes.append(
-                    Batch(positions=positions, samples=samples, labels=labels, targets=targets, augmented=True)
+                    Batch(
+                        positions=positions,
+                        samples=samples,
+                        labels=labels,
+                        targets=targets,
+                        augmented=self._recipe.augment != Augment(),
+                    )
                 )
             yield lanes
 
@@ -164,9 +174,25 @@ class StreamedData:
         return self.batch("train", torch.from_numpy(probe_positions(self.packed.sizes["train"], samples)))
 
     def _decoded(self, wanted: Callable[[], Iterator[list[_Wanted]]]) -> Iterator[_Images]:
-        self._order.wanted = wanted
-        for pixels, positions in self._loader:
-            yield _Images(pixels.to(self.device, non_blocking=True), positions.to(self.device, non_blocking=True))
+        """The batches of one pass.
+
+        Raises:
+            RuntimeError: Another pass began before this one ended: there is one set of workers.
+        """
+        self._order.wanted = lambda: (
+            batch[first : first + _PART] for batch in wanted() for first in range(0, len(batch), _PART)
+        )
+        self._pass += 1
+        this = self._pass
+        arriving = iter(self._loader)
+        for batch in wanted():
+            if self._pass != this:
+                raise RuntimeError("a pass over streamed data must end before the next one begins, but another began")
+            parts = [next(arriving) for _ in range(0, len(batch), _PART)]
+            pixels, positions = (
+                torch.cat(kind).to(self.device, non_blocking=True) for kind in zip(*parts, strict=True)
+            )
+            yield _Images(pixels, positions)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         return pixels.float().sub_(self._mean).div_(self._std)

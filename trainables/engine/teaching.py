@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from trainables.engine.batches import Batch, TrainingData
 from trainables.engine.network import beta_of, logits_of, restore
-from trainables.recipe import Teacher
+from trainables.engine.precision import compute_logits
+from trainables.recipe import Compute, Teacher
 from trainables.teachers import LOGITS_LIMIT_BYTES, Shelf, StoredTeacher, address_of, kept_logits
 
 
@@ -36,16 +37,26 @@ class TeacherLogits:
     Kept ones are of unchanged samples; what an augmented sample says to the teacher is computed in every step.
     """
 
-    def __init__(self, teacher: StoredTeacher, shelf: Shelf, data: TrainingData, *, augmented: bool) -> None:
+    def __init__(
+        self,
+        teacher: StoredTeacher,
+        shelf: Shelf,
+        data: TrainingData,
+        *,
+        augmented: bool,
+        compute: Compute | None = None,
+    ) -> None:
         """Loads the teacher.
 
         Args:
             teacher: From the shelf.
             shelf: Which has what it stands on as well.
             data: What the student is trained on.
-            augmented: Whether batches may be augmented.
+            augmented: Whether batches are augmented.
+            compute: How logits of batches are computed; default as of a recipe.
         """
-        self._kept = _kept(teacher.folder, data.device)
+        self._compute = compute or Compute()
+        self._kept = _kept(teacher.folder, torch.device("cpu") if augmented else data.device)
         self._network: nn.Module | None = None
         self._beta = beta_of(teacher.recipe)
         if self._kept is None or augmented:
@@ -53,15 +64,15 @@ class TeacherLogits:
 
     def of(self, batch: Batch) -> Tensor:
         """Logits (B, C) float32 without gradients."""
-        if self._kept is not None and not batch.augmented:
+        if self._network is None:
+            assert self._kept is not None
+            assert not batch.augmented
             return self._kept.index_select(0, batch.positions)
-        assert self._network is not None
         with torch.no_grad():
-            logits: Tensor = self._beta * self._network(batch.samples).float()
-        return logits
+            return self._beta * compute_logits(self._network, batch.samples, self._compute).float()
 
     def over(self, data: TrainingData) -> Tensor:
-        """Logits (N, C) float32 over the whole training split."""
+        """Logits (N, C) float32 over the whole unchanged training split; on the CPU where batches do not use them."""
         if self._kept is not None:
             return self._kept
         assert self._network is not None
@@ -116,6 +127,6 @@ def publish(
 
 @lru_cache(maxsize=2)
 def _kept(folder: Path, device: torch.device) -> Tensor | None:
-    """A teacher's cached logits on the device, for the next trials of this process too."""
+    """A teacher's cached logits on the device, for the next trials of this process too; on the CPU a memory map."""
     logits = kept_logits(folder)
     return None if logits is None else torch.from_numpy(logits).to(device)

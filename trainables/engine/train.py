@@ -17,12 +17,13 @@ from trainables.diagnostics import mean_teacher_statistics
 from trainables.engine.averaging import RunningMean
 from trainables.engine.batches import Batch, steps_of
 from trainables.engine.feed import feed
-from trainables.engine.loop import Gate, LoopExecutor, Objective, Step
+from trainables.engine.loop import Gate, LoopExecutor, Objective
 from trainables.engine.measure import Evaluation
 from trainables.engine.network import assemble, base_of
 from trainables.engine.schedule import lr_at
 from trainables.engine.start import StartOfLearning
 from trainables.engine.state import LaneState
+from trainables.engine.tally import EpochTally
 from trainables.engine.teaching import TeacherLogits, require
 from trainables.loss_settings import DistilledLoss, TemperedLoss
 from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
@@ -32,11 +33,6 @@ from trainables.teachers import Shelf, StoredTeacher
 
 MEMBER_STRIDE = 2**20
 """Member m of a seed's ensemble is trained with ``seed + m * MEMBER_STRIDE``: no study's seeds lie so far apart."""
-
-_CHUNK_STEPS = 64
-"""Losses and hits are put together after so many steps."""
-_WATCHED_CHUNKS = {"cpu": 1, "cuda": 16}
-"""They are read from the device after so many chunks: a divergence costs at most these, and a wait costs a GPU time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +135,11 @@ class Training:
         self._teacher: TeacherLogits | None = None
         if isinstance(recipe.loss, DistilledLoss) and shelf is not None:
             self._teacher = TeacherLogits(
-                needed[recipe.loss.teacher], shelf, self.data, augmented=recipe.augment != Augment()
+                needed[recipe.loss.teacher],
+                shelf,
+                self.data,
+                augmented=recipe.augment != Augment(),
+                compute=recipe.compute,
             )
         self._lane_seeds = [seed + m * MEMBER_STRIDE for seed in self.seeds for m in range(recipe.members)]
         self._modules: list[nn.Module] = []
@@ -252,9 +252,10 @@ class Training:
         found: dict[str, float] = {}
         loss = self.recipe.loss
         if isinstance(loss, DistilledLoss) and self._teacher is not None:
+            logits = self._teacher.over(self.data)
             found = mean_teacher_statistics(
-                self._teacher.over(self.data),
-                self.data.targets("train"),
+                logits,
+                self.data.targets("train").to(logits.device),
                 tau1=loss.tau1,
                 tau2=loss.tau2,
                 center=loss.center_logits,
@@ -272,52 +273,23 @@ class Training:
 
     def _train(self) -> list[dict[str, float]]:
         steps = steps_of(self.recipe, self.data.packed)
-        lanes = range(len(self._lane_seeds))
-        watch = _CHUNK_STEPS * _WATCHED_CHUNKS.get(self.data.device.type, 1)
-        unread: list[tuple[Tensor, Tensor]] = []
-        losses: list[list[float]] = []
-        hits: list[list[float]] = []
-        checked = 0
-        sizes: list[int] = []
-        agreed: list[Tensor] = []
-        chunk: list[tuple[list[Batch], Step]] = []
+        tally = EpochTally(len(self._lane_seeds), self.data.device)
         for step, batches in enumerate(self.data.epoch(self._lane_seeds, self.epoch + 1)):
             lr, moment = self._lr(step / steps), self.epoch + step / steps
-            objectives = [self._objective(moment, batches[lane]) for lane in lanes]
-            chunk.append((batches, self._executor.train_step([batch.samples for batch in batches], objectives, lr)))
-            sizes.append(len(batches[0].labels))
-            agreed += [gate for gate in chunk[-1][1].gates if gate is not None]
+            objectives = [self._objective(moment, batch) for batch in batches]
+            done = self._executor.train_step([batch.samples for batch in batches], objectives, lr)
+            tally.add([batch.labels for batch in batches], done)
             if self._mean is not None:
                 self._mean.update()
             if self._start is not None:
                 self._start.observe(lr)
-            at_end = step + 1 == steps
-            if len(chunk) == _CHUNK_STEPS or at_end:
-                unread.append(_put_together(chunk))
-                chunk = []
-            if (step + 1) % watch == 0 or at_end:
-                for of_losses, of_hits in unread:  # the only wait for the device
-                    losses += of_losses.tolist()
-                    hits += of_hits.tolist()
-                unread = []
-                self.divergence = self._divergence_in_training(losses, checked)
-                checked = len(losses)
-            if self.divergence is not None:
-                break
-        kept = len(losses) if self.divergence is None else self.divergence.step
-        seen, lr = sum(sizes[:kept]), self._lr((kept - 1) / steps)
-        metrics = [
-            {
-                "train/loss": sum(row[lane] * size for row, size in zip(losses[:kept], sizes, strict=False)) / seen,
-                "train/accuracy": sum(row[lane] for row in hits[:kept]) / seen,
-                "optimizer/lr": lr,
-            }
-            for lane in lanes
-        ]
-        if agreed:
-            shares = torch.stack(agreed).view(-1, len(lanes)).double().mean(0).tolist()
-            metrics = [{**found, "train/distilled_steps": share} for found, share in zip(metrics, shares, strict=True)]
-        return self._over_members(metrics)
+            if tally.is_due or step + 1 == steps:
+                self.divergence = self._divergence_in_training(*tally.read())
+                if self.divergence is not None:
+                    break
+        kept = step + 1 if self.divergence is None else self.divergence.step
+        lr = self._lr((kept - 1) / steps)
+        return self._over_members([{**lane, "optimizer/lr": lr} for lane in tally.means(kept)])
 
     def _objective(self, moment: float, batch: Batch) -> Callable[[Tensor], Objective]:
         """What a step minimises, as a function of its logits.
@@ -346,9 +318,9 @@ class Training:
         groups = [lanes[first : first + m] for first in range(0, len(lanes), m)]
         return [{name: sum(lane[name] for lane in group) / m for name in group[0]} for group in groups]
 
-    def _divergence_in_training(self, losses: list[list[float]], first: int) -> Divergence | None:
+    def _divergence_in_training(self, first: int, losses: list[list[float]]) -> Divergence | None:
         epoch = self.epoch + 1
-        for step, row in enumerate(losses[first:], start=first + 1):
+        for step, row in enumerate(losses, start=first + 1):
             for lane, loss in enumerate(row):
                 if not math.isfinite(loss):
                     reason = f"train/loss is {loss} at epoch {epoch}, step {step}"
@@ -369,16 +341,3 @@ class Training:
 
     def _lr(self, share_of_epoch: float) -> float:
         return lr_at(self.recipe.schedule, self.recipe.optimizer.lr, self.epoch + share_of_epoch, self.recipe.epochs)
-
-
-def _put_together(chunk: Sequence[tuple[list[Batch], Step]]) -> tuple[Tensor, Tensor]:
-    """Losses and numbers of hits of some steps, (steps, K) each, on the device; few operations for many steps."""
-    losses = torch.stack([loss for _, done in chunk for loss in done.losses]).view(len(chunk), -1)
-    hits = torch.zeros_like(losses)
-    for lane in range(losses.shape[1]):
-        labels = [batches[lane].labels for batches, _ in chunk]
-        right = torch.cat([done.logits[lane] for _, done in chunk]).argmax(dim=1) == torch.cat(labels)
-        sizes = torch.tensor([len(part) for part in labels])
-        of_step = torch.repeat_interleave(torch.arange(len(chunk)), sizes).to(losses.device)
-        hits[:, lane].index_add_(0, of_step, right.to(hits.dtype))
-    return losses, hits

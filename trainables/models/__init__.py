@@ -132,11 +132,12 @@ def _check_readable(name: str, family: Family, task: Task) -> None:
 
 
 def _advice(name: str) -> str:
-    prefix, _, rest = name.removesuffix(NORM_FREE).partition("-")
-    families = {family.form.partition("-")[0]: family for family in FAMILIES}
+    prefix, _, rest = name.removesuffix(NORM_FREE).replace("/", "-", 1).partition("-")
+    families = {re.split("[-/]", family.form)[0]: family for family in FAMILIES}
     for near in get_close_matches(prefix.lower(), families, n=1):
-        if families[near].pattern.fullmatch(f"{near}-{rest}"):
-            return f"Did you mean {near}-{rest}?"
+        meant = f"{near}{families[near].form[len(near)]}{rest}"
+        if families[near].pattern.fullmatch(meant):
+            return f"Did you mean {meant}?"
     short = {known.rpartition("/")[2].replace("_", "-"): known for family in FAMILIES for known in family.parameters}
     nearest = get_close_matches(name.removesuffix(NORM_FREE).lower().replace("_", "-"), short, n=2, cutoff=0.75)
     if nearest:

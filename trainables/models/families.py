@@ -6,10 +6,9 @@ Importing this loads no torch; a family's own module is imported when a network 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from trainables.models.name_rules import depth_of, known_to, widths_of
 from trainables.models.registry import Family, Task
 
 if TYPE_CHECKING:
@@ -18,32 +17,6 @@ if TYPE_CHECKING:
     from trainables.models.text import Pooling
 
 _COUNT = "[1-9][0-9]*"
-
-
-def _depth_of(form: str, rest: int) -> Callable[[re.Match[str]], str | None]:
-    """Depths are 6n + rest with n >= 1."""
-
-    def complaint(found: re.Match[str]) -> str | None:
-        depth = int(found["depth"])
-        if depth >= 6 + rest and depth % 6 == rest:
-            return None
-        nearest = max(round((depth - rest) / 6), 1) * 6 + rest
-        return f"the depth of {form} must be 6n + {rest}, got {depth}. Use {nearest}."
-
-    return complaint
-
-
-def _known_to(library: str) -> Callable[[re.Match[str]], str | None]:
-    def complaint(found: re.Match[str]) -> str | None:
-        from trainables.models.library import names
-
-        if found["name"] in names(library):
-            return None
-        near = get_close_matches(found["name"].partition(".")[0], names(library), n=1)  # timm's tags tell weights apart
-        advice = f"Did you mean {library}/{near[0]}?" if near else "Its documentation lists them."
-        return f"{library} must know the network, got {found['name']!r}. {advice}"
-
-    return complaint
 
 
 def _mlp(found: re.Match[str], task: Task) -> nn.Module:
@@ -127,6 +100,7 @@ FAMILIES = (
         reads="anything",
         has_norms=False,
         parameters={"mlp-128-128": 411_146},
+        complaint=widths_of("mlp-<width>-<width>..."),
         make=_mlp,
     ),
     Family(
@@ -141,7 +115,7 @@ FAMILIES = (
             "wrn-28-10": 36_479_194,
             "wrn-40-4": 8_949_210,
         },
-        complaint=_depth_of("wrn-<depth>-<width>", 4),
+        complaint=depth_of("wrn-<depth>-<width>", 4),
         make=_wide_resnet,
     ),
     Family(
@@ -158,7 +132,7 @@ FAMILIES = (
             "resnet-56": 853_018,
             "resnet-110": 1_727_962,
         },
-        complaint=_depth_of("resnet-<depth>", 2),
+        complaint=depth_of("resnet-<depth>", 2),
         make=_resnet,
     ),
     Family(
@@ -172,6 +146,7 @@ FAMILIES = (
             "resnext-29-8x64d": 34_426_698,
             "resnext-29-16x64d": 68_155_210,
         },
+        complaint=widths_of("resnext-29-<cardinality>x<width>d"),
         make=_resnext,
     ),
     Family(
@@ -216,6 +191,7 @@ FAMILIES = (
             "gru-128": 2_659_330,
             "gru-64-128-bidirectional-meanpool": 1_429_506,
         },
+        complaint=widths_of("gru-[<word vector>-]<units>"),
         make=_gru,
     ),
     Family(
@@ -234,7 +210,7 @@ FAMILIES = (
             "torchvision/shufflenet_v2_x1_0": 2_278_604,
             "torchvision/mobilenet_v2": 3_504_872,
         },
-        complaint=_known_to("torchvision"),
+        complaint=known_to("torchvision"),
         make=_torchvision,
     ),
     Family(
@@ -247,7 +223,7 @@ FAMILIES = (
             "timm/seresnet18": 11_779_624,
             "timm/seresnet50": 28_088_024,
         },
-        complaint=_known_to("timm"),
+        complaint=known_to("timm"),
         make=_timm,
     ),
 )
