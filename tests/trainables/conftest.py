@@ -12,6 +12,14 @@ settings.register_profile("trainables", deadline=None)  # the first call of a ke
 settings.load_profile("trainables")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with real data are skipped, and say so, where these are not."""
+    if not os.environ.get("THERMOTUNE_TEST_DATA"):
+        for item in items:
+            if item.get_closest_marker("data"):
+                item.add_marker(pytest.mark.skip(reason="THERMOTUNE_TEST_DATA is not set"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Packs go to a folder of this test run, never to the user's cache."""
