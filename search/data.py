@@ -6,6 +6,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -96,11 +97,18 @@ def _misfits(recipe: Recipe, data: PackedDataset) -> list[str]:
     if not found and family_of(recipe.model)[0].is_library:  # only a trial tells what these can read
         size = recipe.image_size
         shape = (data.input_shape[0], size, size) if size else data.input_shape
-        try:
-            build(recipe.model, input_shape=shape, num_classes=data.num_classes, seed=0, vocabulary=data.vocabulary)
-        except ValueError as error:
-            return [str(error)]
+        found += _unreadable(recipe.model, shape, data.num_classes)
     return found
+
+
+@cache
+def _unreadable(model: str, shape: tuple[int, ...], classes: int) -> tuple[str, ...]:
+    """Why an image network cannot read samples of a shape; many recipes of a study share their network."""
+    try:
+        build(model, input_shape=shape, num_classes=classes, seed=0)
+    except ValueError as error:
+        return (str(error),)
+    return ()
 
 
 def _recipes(study: Study) -> list[tuple[str, Recipe]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainables.data import PackedDataset
 from trainables.data.packed import Kind, Storage
 from trainables.models import family_of
-from trainables.recipe import Augment, Recipe
+from trainables.recipe import Recipe
 
 
 def misfits(recipe: Recipe, data: PackedDataset) -> list[str]:
@@ -43,7 +43,7 @@ def misfits_of_kind(recipe: Recipe, name: str, kind: Kind, storage: Storage | No
     if (family_of(recipe.model)[0].reads == "texts") != (kind == "text"):
         wanted = "texts, for which there is gru-128" if kind == "text" else "images, for which there is resnet-20"
         found.append(f"model must suit the data, got {recipe.model} for {name}, which holds {wanted}")
-    if kind == "text" and recipe.augment != Augment():
+    if kind == "text" and not recipe.augment.is_off:
         found.append(f"augment must be left out for {name}, which holds texts")
     if storage == "packed":
         found += _for_streamed_only(recipe, name)

@@ -67,6 +67,11 @@ class Augment(Part):
         0.0, ge=0, description="a of Beta(a, a), from which the share is drawn in which two images are mixed; 0: never"
     )
 
+    @property
+    def is_off(self) -> bool:
+        """Whether images stay as they are."""
+        return self == Augment()
+
     @model_validator(mode="after")
     def _crops_part_of_the_image(self) -> Augment:
         if self.crop_scale is not None:

@@ -35,7 +35,7 @@ LOGITS_LIMIT_BYTES = 8 * 2**30
 
 _ADDRESS = re.compile(r"[0-9a-f]{16}")
 _FACTS, _WEIGHTS, _LOGITS = "teacher.json", "weights.pt", "logits-train.npy"
-_sound: dict[Path, tuple[tuple[str, int, int], ...]] = {}  # verified in this process, with size and time of the files
+_sound: dict[Path, dict[str, list[int]]] = {}  # verified in this process, with size and time of the files
 
 
 def in_order(names: Iterable[str], teachers: Mapping[str, Teacher]) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ class Shelf:
         try:
             facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
             files = facts.pop("files")
-            stamp = tuple(stamp_of(folder / name) for name in (_FACTS, *files))
+            stamp = {name: stamp_of(folder / name) for name in (_FACTS, *files)}
             if _sound.get(folder) != stamp:
                 for name, digest in files.items():
                     if sha256_of(folder / name) != digest:

@@ -13,16 +13,6 @@ from search.study_file import load
 from trainables import prepare
 
 
-@pytest.fixture
-def write(tmp_path):
-    def make(text):
-        path = tmp_path / "mine.yaml"
-        path.write_text(text)
-        return str(path)
-
-    return make
-
-
 def complaints(call):
     with pytest.raises(StudyFileError) as error:
         call()

@@ -11,16 +11,6 @@ from trainables.loss_settings import TemperedLoss
 from trainables.values import flatten, with_values
 
 
-@pytest.fixture
-def write(tmp_path):
-    def make(text):
-        path = tmp_path / "mine.yaml"
-        path.write_text(text)
-        return str(path)
-
-    return make
-
-
 def mistakes(source, overrides=()):
     with pytest.raises(StudyFileError) as error:
         load(source, overrides)

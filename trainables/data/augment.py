@@ -53,7 +53,7 @@ class Draws:
 def draw(
     augment: Augment,
     *,
-    image: tuple[int, int],
+    image: tuple[int, ...],
     samples: int,
     steps: int,
     seed: int,
@@ -64,7 +64,7 @@ def draw(
 
     Args:
         augment: What may change.
-        image: Height and width.
+        image: Height and width; () of texts, in which nothing may change.
         samples: N of the epoch.
         steps: Of the epoch.
         seed: Of the lane.

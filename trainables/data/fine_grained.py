@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from trainables.data.image_folder import locate
 from trainables.data.listing import class_folders
-from trainables.data.packed import Split
 from trainables.data.progress import Progress
-from trainables.data.source import VALIDATION_SHARE, Contents, ImageFiles, carve_files
+from trainables.data.source import SHARES, Contents, ImageFiles, carve_files
 
-SHARES: Mapping[Split, float] = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
 _CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from trainables.data.listing import class_folders, labelled, subfolders
 from trainables.data.packed import Split
 from trainables.data.progress import Progress
-from trainables.data.source import VALIDATION_SHARE, Contents, ImageFiles, Source, carve_files
+from trainables.data.source import SHARES, VALIDATION_SHARE, Contents, ImageFiles, Source, carve_files
 
 _PARTS = ("train", "val", "test")
 TEST_SHARE = 0.2
@@ -75,7 +75,7 @@ def read_parts(root: Path, prefix: str, progress: Progress) -> Contents:
     if others:
         ((part, test),) = others.items()
         progress(f"Note: {folder / part} becomes the test split, and a tenth of train the validation split.")
-        return carve_files(train, test, names, {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE})
+        return carve_files(train, test, names, SHARES)
     progress(f"Note: {folder} has no test images of its own; {TEST_SHARE:.0%} of the images are set aside for it.")
     rest = 1 - TEST_SHARE
     shares: dict[Split, float] = {"train": rest * (1 - VALIDATION_SHARE), "val": rest * VALIDATION_SHARE}

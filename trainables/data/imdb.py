@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trainables.data.packed import Samples, Split
 from trainables.data.progress import Progress
-from trainables.data.source import SPLIT_SEED, VALIDATION_SHARE, stratified_split
+from trainables.data.source import SHARES, SPLIT_SEED, stratified_split
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -60,8 +60,7 @@ def read(source: Path, progress: Progress) -> tuple[Mapping[Split, Samples], lis
     targets = {
         part: np.repeat(np.arange(len(CLASSES)), [len(files[part, label]) for label in CLASSES]) for part in _FEWEST
     }
-    shares: dict[Split, float] = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
-    index = stratified_split(targets["train"], shares, SPLIT_SEED)
+    index = stratified_split(targets["train"], SHARES, SPLIT_SEED)
     progress(f"Collecting the words of {len(index['train']):,} training reviews.")
     words = vocabulary([texts[place] for place in index["train"]])
     progress(f"Encoding {total:,} reviews with {len(words):,} words.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.content import sha256_of
+from trainables.content import sha256_of, stamp_of
 from trainables.data.images import in_threads, open_rgb
 from trainables.data.packed import SPLITS, PackedDataset, Split
 from trainables.data.progress import Progress
@@ -121,12 +121,6 @@ def _require_image(file: Path, size: int) -> None:
     if found != size:
         raise ValueError(f"{file} must have {size} bytes, as when its data set was prepared, got {found}. {remedy}")
     open_rgb(file)
-
-
-def stamp_of(file: Path) -> list[int]:
-    """Size and time of a file, as JSON gives them back."""
-    status = file.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def digest_of(meta: Mapping[str, Any]) -> str:  # Any: what JSON gives

@@ -16,9 +16,9 @@ from typing import cast
 
 import numpy as np
 
-from trainables.content import locked, sha256_of
+from trainables.content import locked, sha256_of, stamp_of
 from trainables.data.archives import unpack
-from trainables.data.integrity import FORMAT, UnusablePack, digest_of, folder_of, open_pack, stamp_of
+from trainables.data.integrity import FORMAT, UnusablePack, digest_of, folder_of, open_pack
 from trainables.data.packed import SPLITS, PackedDataset, Samples, Split, Storage
 from trainables.data.progress import Progress
 from trainables.data.source import SPLIT_SEED, Contents, ImageFiles, Source

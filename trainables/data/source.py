@@ -17,6 +17,8 @@ SPLIT_SEED = 0
 """Of all draws of splits: a data set is split in the same way everywhere."""
 VALIDATION_SHARE = 0.1
 """Of the training data, where the source has no validation data of its own."""
+SHARES: Mapping[Split, float] = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
+"""How such training data are split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +109,9 @@ def stratified_split(
 
 def carve_samples(train: Samples, test: Samples, class_names: Sequence[str]) -> Contents:
     """Contents in memory whose validation split is drawn from the training data; ``index`` says which."""
-    shares: dict[Split, float] = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
     splits: dict[Split, Samples] = {
         split: Samples(inputs=train.inputs[index], targets=train.targets[index], index=train.index[index])
-        for split, index in stratified_split(train.targets, shares, SPLIT_SEED).items()
+        for split, index in stratified_split(train.targets, SHARES, SPLIT_SEED).items()
     }
     return Contents(splits={**splits, "test": test}, class_names=tuple(class_names))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.data.image_folder import locate
 from trainables.data.listing import class_folders, labelled
 from trainables.data.progress import Progress
-from trainables.data.source import VALIDATION_SHARE, Contents, carve_files
+from trainables.data.source import SHARES, Contents, carve_files
 
 
 def read(folder: Path, progress: Progress) -> Contents:
@@ -38,4 +38,4 @@ def read(folder: Path, progress: Progress) -> Contents:
     else:
         test = labelled(class_folders(folder, f"{prefix}val"), names, val)
     train = labelled(classes, names, folder / prefix / "train")
-    return carve_files(train, test, names, {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE})
+    return carve_files(train, test, names, SHARES)

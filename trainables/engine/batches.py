@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.data import PackedDataset, Split
-from trainables.recipe import Recipe
+from trainables.data.augment import Draws, cut_out, draw, mix
+from trainables.recipe import Augment, Recipe
 
 MOST_AT_ONCE = 1024
 """Samples of a batch in evaluation, at most."""
@@ -104,6 +105,45 @@ def evaluation_batch(packed: PackedDataset, input_shape: tuple[int, ...]) -> int
 def steps_of(recipe: Recipe, data: PackedDataset) -> int:
     """Steps of an epoch; the last one may have fewer samples."""
     return math.ceil((recipe.train_samples or data.sizes["train"]) / recipe.batch_size)
+
+
+def draws_of(augment: Augment, recipe: Recipe, data: TrainingData, seed: int, epoch: int) -> Draws:
+    """The random changes of one epoch of a lane.
+
+    Args:
+        augment: Those of the recipe's that are made on the device.
+        recipe: Says how large batches are.
+        data: Where the samples come from.
+        seed: Of the lane.
+        epoch: 1-based.
+    """
+    return draw(
+        augment,
+        image=data.input_shape[1:],
+        samples=len(data.members),
+        steps=steps_of(recipe, data.packed),
+        seed=seed,
+        epoch=epoch,
+        device=data.device,
+    )
+
+
+def batch_of(
+    recipe: Recipe, positions: Tensor, samples: Tensor, labels: Tensor, draws: Draws, *, classes: int
+) -> Batch:
+    """A batch of cropped and normalised samples, with what is left to be done to them.
+
+    Args:
+        recipe: Says what.
+        positions: (B,) int64 in the training split.
+        samples: (B, ...).
+        labels: (B,) int64.
+        draws: Of these samples.
+        classes: C.
+    """
+    samples, targets = mix(cut_out(samples, draws, recipe.augment.cutout), labels, draws, classes)
+    augmented = not recipe.augment.is_off
+    return Batch(positions=positions, samples=samples, labels=labels, targets=targets, augmented=augmented)
 
 
 def order_of(members: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:

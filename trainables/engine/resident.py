@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.data import PackedDataset, Split
-from trainables.data.augment import Draws, crop_and_mirror, cut_out, draw, mix
+from trainables.data.augment import Draws, crop_and_mirror
 from trainables.engine.batches import (
     Batch,
     ClosedTestSplit,
+    batch_of,
+    draws_of,
     evaluation_batch,
     members_of,
     order_of,
     probe_positions,
-    steps_of,
 )
-from trainables.recipe import Augment, Recipe
+from trainables.recipe import Recipe
 
 _TEXT_STEP = 16
 """Batches of text end at the next multiple of so many tokens after their longest one."""
@@ -71,14 +72,14 @@ class ResidentData:
         size = self._recipe.batch_size
         orders = [order_of(self.members, seed, epoch) for seed in seeds]
         on_device = [torch.from_numpy(order).to(self.device) for order in orders]
-        draws = [self._draws(len(self.members), seed, epoch) for seed in seeds]
+        draws = [draws_of(self._recipe.augment, self._recipe, self, seed, epoch) for seed in seeds]
         for step, first in enumerate(range(0, len(self.members), size)):
             here = slice(first, first + size)
             yield [
                 self._training_batch(
                     orders[lane][here],
                     on_device[lane][here],
-                    None if drawn is None else drawn.of_batch(first, len(orders[lane][here]), step),
+                    drawn.of_batch(first, len(orders[lane][here]), step),
                 )
                 for lane, drawn in enumerate(draws)
             ]
@@ -111,33 +112,13 @@ class ResidentData:
             raise ClosedTestSplit
         return _resident(self.packed, split, self.device)
 
-    def _draws(self, samples: int, seed: int, epoch: int) -> Draws | None:
-        if self._recipe.augment == Augment():
-            return None
-        height, width = self.input_shape[1:]
-        return draw(
-            self._recipe.augment,
-            image=(height, width),
-            samples=samples,
-            steps=steps_of(self._recipe, self.packed),
-            seed=seed,
-            epoch=epoch,
-            device=self.device,
-        )
-
-    def _training_batch(self, on_host: NDArray[np.int64], positions: Tensor, draws: Draws | None) -> Batch:
-        augment = self._recipe.augment
+    def _training_batch(self, on_host: NDArray[np.int64], positions: Tensor, draws: Draws) -> Batch:
         inputs, labels_of_all = self._split("train")
         samples, labels = inputs.index_select(0, positions), labels_of_all.index_select(0, positions)
         if self.packed.kind == "text":
             samples = self._trimmed("train", samples, on_host)
-        targets = labels
-        if draws is None:
-            samples = self._normalised(samples)
-        else:
-            samples = cut_out(self._normalised(crop_and_mirror(samples, draws, augment.pad)), draws, augment.cutout)
-            samples, targets = mix(samples, labels, draws, self.packed.num_classes)
-        return Batch(positions=positions, samples=samples, labels=labels, targets=targets, augmented=draws is not None)
+        samples = self._normalised(crop_and_mirror(samples, draws, self._recipe.augment.pad))
+        return batch_of(self._recipe, positions, samples, labels, draws, classes=self.packed.num_classes)
 
     def _normalised(self, samples: Tensor) -> Tensor:
         return samples if self.packed.kind == "text" else samples.float().sub_(self._mean).div_(self._std)

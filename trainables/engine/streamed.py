@@ -15,11 +15,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transform
 
 from trainables.data import PackedDataset, Split
-from trainables.data.augment import cut_out, draw, mix
 from trainables.data.images import open_rgb
 from trainables.engine.batches import (
     Batch,
     ClosedTestSplit,
+    batch_of,
+    draws_of,
     evaluation_batch,
     members_of,
     order_of,
@@ -112,18 +113,7 @@ class StreamedData:
         orders = [order_of(self.members, seed, epoch) for seed in seeds]
         steps, size = steps_of(self._recipe, self.packed), self._recipe.batch_size
         on_device = self._recipe.augment.model_copy(update={"pad": 0, "flip": False})  # done by the workers
-        draws = [
-            draw(
-                on_device,
-                image=(self.input_shape[1], self.input_shape[2]),
-                samples=len(self.members),
-                steps=steps,
-                seed=seed,
-                epoch=epoch,
-                device=self.device,
-            )
-            for seed in seeds
-        ]
+        draws = [draws_of(on_device, self._recipe, self, seed, epoch) for seed in seeds]
         arriving = self._decoded(
             lambda: (
                 [_Wanted("train", int(position), (seed, epoch)) for position in order[step * size : (step + 1) * size]]
@@ -137,17 +127,8 @@ class StreamedData:
                 pixels, positions = next(arriving)
                 labels = labels_of_all.index_select(0, positions)
                 here = drawn.of_batch(step * size, len(labels), step)
-                samples = cut_out(self._normalised(pixels), here, on_device.cutout)
-                samples, targets = mix(samples, labels, here, self.packed.num_classes)
-                lanes.append(
-                    Batch(
-                        positions=positions,
-                        samples=samples,
-                        labels=labels,
-                        targets=targets,
-                        augmented=self._recipe.augment != Augment(),
-                    )
-                )
+                classes = self.packed.num_classes
+                lanes.append(batch_of(self._recipe, positions, self._normalised(pixels), labels, here, classes=classes))
             yield lanes
 
     def batch(self, split: Split, positions: Tensor) -> tuple[Tensor, Tensor]:

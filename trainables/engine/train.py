@@ -28,7 +28,7 @@ from trainables.engine.teaching import TeacherLogits, require
 from trainables.loss_settings import DistilledLoss, TemperedLoss
 from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
 from trainables.models.logit_norm import logit_norm, undisturbed_logits
-from trainables.recipe import Augment, Recipe, Teacher
+from trainables.recipe import Recipe, Teacher
 from trainables.teachers import Shelf, StoredTeacher
 
 MEMBER_STRIDE = 2**20
@@ -138,7 +138,7 @@ class Training:
                 needed[recipe.loss.teacher],
                 shelf,
                 self.data,
-                augmented=recipe.augment != Augment(),
+                augmented=not recipe.augment.is_off,
                 compute=recipe.compute,
             )
         self._lane_seeds = [seed + m * MEMBER_STRIDE for seed in self.seeds for m in range(recipe.members)]
