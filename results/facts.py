@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ _AXIS = {
     "loss.weight": "distillation weight lambda",
     "loss.logit_norm": "logit norm at the start ||Z0||",
 }
+_KINDS = {"int": "integer", "log_int": "log integer"}
+_TIMES = {1: "once", 2: "twice"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,48 @@ class TeacherFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """What a study is trained on; all but the name is None or empty where an older version did not write it down."""
+
+    name: str
+    """Name of the data set."""
+    digest: str | None
+    """Equal only for the very same samples."""
+    classes: int | None
+    """Number of classes."""
+    sizes: Mapping[str, int]
+    """Samples of every split: ``train``, ``val``, ``test``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much a study may take over all its sessions; None where there is no limit."""
+
+    wall_hours: float | None
+    """Hours of all sessions together."""
+    gpu_hours: float | None
+    """GPU hours of all trials together."""
+    trials: int | None
+    """Trials begun, over all arms and stages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A value of the study file that an amendment changed."""
+
+    key: str
+    """Dotted key."""
+    before: object
+    """The value in the file before; None where it had no such key."""
+    after: object
+    """The value now; None where the key is gone."""
+
+    def __str__(self) -> str:
+        before, after = ("none" if value is None else value for value in (self.before, self.after))
+        return f"{self.key} from {before} to {after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyFacts:
     """The part of a resolved study that reports, tracking and status need."""
 
@@ -56,12 +102,16 @@ class StudyFacts:
     """Name of the study, unique in its root."""
     amendment: int
     """1 for ``study.yaml``, n for ``study-n.yaml``."""
+    data: DataFacts
+    """What it is trained on."""
     epochs: int
     """Length of a full trial."""
     space: Mapping[str, str]
     """What is searched in one arm or another: dotted recipe path to its range, in words."""
     derived: Mapping[str, str]
     """What follows from searched values: dotted recipe path to its rule, in words; nothing is searched there."""
+    require: tuple[str, ...]
+    """What every proposed configuration must fulfil, as the study file writes it."""
     temperature: str | None
     """The path that the report is about: the first under ``loss.`` that varies in an arm, else the first that does."""
     arms: Mapping[str, Mapping[str, object]]
@@ -81,9 +131,9 @@ class StudyFacts:
     epoch_rule: str
     """Which epoch of a trial counts; ``last``."""
     sampler: str
-    """Name of the sampler."""
-    trials: int
-    """Trials to explore in each arm in which something varies; see ``planned``."""
+    """The sampler in words: ``tpe``, ``tpe, multivariate``, ``grid, refined once``."""
+    trials: Mapping[str, int]
+    """Arms by name, each with the trials to explore in it: an upper bound where a grid is refined."""
     seed: int
     """Seed of the search."""
     search_seeds: int
@@ -93,11 +143,17 @@ class StudyFacts:
     confirm_top: int
     """Explored trials of every arm but the reference that are confirmed."""
     stopping: str
-    """Name of the stopping rule."""
+    """The stopping rule in words, its name first: ``asha (promotion), grace 1, factor 3``."""
     grace_epochs: int
     """Epoch of the first rung."""
     reduction_factor: float
-    """One in this many trials passes a rung."""
+    """One in this many trials passes a rung; 1 where the rule has no such factor."""
+    audit: float
+    """Share of trials that run on where the rule would end them, 0..1."""
+    budget: Budget
+    """How much it may take."""
+    gpus: float
+    """GPUs of a trial."""
 
     @property
     def temperature_is_log(self) -> bool:
@@ -128,20 +184,31 @@ class StudyFacts:
         """``max`` or ``min``: which way the test metric is better."""
         return "min" if self.test_metric.endswith("loss") else "max"
 
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing, 0..1; None where the number of classes is not on record."""
+        return 1 / self.data.classes if self.data.classes else None
+
+    @property
+    def validation_samples(self) -> int | None:
+        """Samples of the validation split; None where they are not on record."""
+        return self.data.sizes.get("val")
+
     def varies(self, arm: str) -> bool:
         """Whether an arm leaves anything to search; if not, its one trial is as well tuned as it can be."""
         return bool(self.varying[arm])
 
     def planned(self, arm: str) -> int:
-        """Trials to explore in an arm: ``trials``, or one where nothing varies."""
-        return self.trials if self.varies(arm) else 1
+        """Trials to explore in an arm; an upper bound where a grid is refined."""
+        return self.trials[arm]
 
 
-def load_facts(study_dir: Path) -> StudyFacts:
+def load_facts(study_dir: Path, *, first: bool = False) -> StudyFacts:
     """Reads the newest resolved study file of a study.
 
     Args:
         study_dir: Folder of the study.
+        first: Read what the study began with instead.
 
     Returns:
         Its facts.
@@ -151,21 +218,40 @@ def load_facts(study_dir: Path) -> StudyFacts:
         StudyUnreadable: The folder or file cannot be read, or the file is no YAML mapping, or lacks a fact.
     """
     study_dir = Path(study_dir)
-    amendment, path = amendments(study_dir)[-1]
+    amendment, path = amendments(study_dir)[0 if first else -1]
+    document = _document(path)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
         return _facts(study_dir, amendment, document)
     except KeyError as error:
         raise StudyUnreadable(
             f"a resolved study must have {error}, but {path} lacks it. Restore the file, thermotune wrote it itself"
         ) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (yaml.YAMLError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
-        raise StudyUnreadable(
-            f"a resolved study must be a YAML mapping as thermotune writes it, but {path} is not: {error}. "
-            "Restore the file"
-        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _malformed(path, error) from error
+
+
+def changes(study_dir: Path) -> dict[int, tuple[Change, ...]]:
+    """What every amendment of a study changed in the study file before it.
+
+    Args:
+        study_dir: Folder of the study.
+
+    Returns:
+        Changes by number of the amendment, from 2; the ``id`` of the file aside.
+
+    Raises:
+        StudyNotFound: There is no ``study.yaml`` in the folder.
+        StudyUnreadable: The folder or a study file cannot be read, or a file is no YAML mapping.
+    """
+    files = [(number, dict(_flat(_document(path)))) for number, path in amendments(study_dir)]
+    return {
+        number: tuple(
+            Change(key=key, before=before.get(key), after=after.get(key))
+            for key in dict.fromkeys([*before, *after])
+            if key != "id" and before.get(key) != after.get(key)
+        )
+        for (_, before), (number, after) in itertools.pairwise(files)
+    }
 
 
 def find_study(root: Path, name: str) -> Path:
@@ -253,6 +339,33 @@ def _may_be_study(folder: Path) -> bool:
         return True
 
 
+def _document(path: Path) -> Mapping[str, Any]:  # Any: YAML, checked by whoever takes a value
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise _malformed(path, error) from error
+    if not isinstance(document, Mapping):
+        raise _malformed(path, TypeError(f"it holds a {type(document).__name__}"))
+    return document
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:  # Any: YAML
+    """Every value that is no mapping, or an empty one, by dotted key."""
+    if isinstance(value, Mapping) and (value or not prefix):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _malformed(path: Path, error: Exception) -> StudyUnreadable:
+    return StudyUnreadable(
+        f"a resolved study must be a YAML mapping as thermotune writes it, but {path} is not: {error}. Restore the file"
+    )
+
+
 def _unreadable(path: Path, error: OSError) -> StudyUnreadable:
     return StudyUnreadable(
         f"a study must be readable, but {path} is not ({error.strerror}). Give yourself the right to read it, or "
@@ -262,11 +375,12 @@ def _unreadable(path: Path, error: OSError) -> StudyUnreadable:
 
 def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> StudyFacts:  # Any: YAML, checked below
     search, seeds, stopping = document["search"], document["seeds"], document["stopping"]
+    budget = document.get("budget") or {}
     mode = str(search["mode"])
     if mode not in ("max", "min"):
         raise ValueError(f"search.mode must be max or min, got {mode!r}")
     axes = {str(path): spec for path, spec in (document["space"] or {}).items()}
-    derived = {path: _rule(spec) for path, spec in axes.items() if isinstance(spec, Mapping) and "fixed" in spec}
+    derived = {path: _rule(spec) for path, spec in axes.items() if _follows(spec)}
     space = {path: _range(spec) for path, spec in axes.items() if path not in derived}
     arms = {str(name): arm or {} for name, arm in document["arms"].items()}
     varying = {name: _varying(arm, space) for name, arm in arms.items()}
@@ -276,9 +390,11 @@ def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> Stud
         id=str(document["id"]),
         name=str(document["name"]),
         amendment=amendment,
+        data=_data(study_dir, document["recipe"]),
         epochs=int(document["recipe"]["epochs"]),
         space=space,
         derived=derived,
+        require=tuple(map(str, document.get("require") or ())),
         temperature=_temperature(axes, space, varying),
         arms={name: dict(arm.get("set") or {}) for name, arm in arms.items()},
         varying=varying,
@@ -288,16 +404,62 @@ def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> Stud
         metric=str(search["metric"]),
         mode=mode,
         epoch_rule=str(search["epoch_rule"]),
-        sampler=str(search["sampler"]),
-        trials=int(search["trials"]),
+        sampler=_sampler(search["sampler"]),
+        trials={name: _planned(arm, search["trials"] if varying[name] else 1) for name, arm in arms.items()},
         seed=int(search["seed"]),
         search_seeds=int(seeds["search"]),
         confirm_seeds=int(seeds["confirm"]),
         confirm_top=int(document["confirm"]["top"]),
-        stopping=str(stopping["name"]),
+        stopping=_stopping(stopping),
         grace_epochs=int(stopping.get("grace_epochs") or 1),
         reduction_factor=float(stopping.get("reduction_factor") or 1),
+        audit=float(stopping.get("audit") or 0),
+        budget=Budget(**{name: budget.get(name) for name in ("wall_hours", "gpu_hours", "trials")}),
+        gpus=float((document.get("resources") or {}).get("gpus") or 0),
     )
+
+
+def _data(study_dir: Path, recipe: Mapping[str, Any]) -> DataFacts:
+    """The data as ``environment.json`` describes them; reports of a study that lost this file go without."""
+    try:
+        known = json.loads((study_dir / "environment.json").read_text(encoding="utf-8"))["data"]
+        return DataFacts(
+            name=str(known["name"]),
+            digest=known.get("digest"),
+            classes=known.get("classes"),
+            sizes=dict(known.get("sizes") or {}),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return DataFacts(name=str(recipe.get("dataset")), digest=None, classes=None, sizes={})
+
+
+def _planned(arm: Mapping[str, Any], otherwise: Any) -> int:
+    """Trials of an arm; older studies say for all arms at once how many."""
+    own = arm.get("trials")
+    return int(otherwise if own is None else own)
+
+
+def _sampler(spec: str | Mapping[str, Any]) -> str:
+    """A sampler in words; older studies give its name alone."""
+    if isinstance(spec, str):
+        return spec
+    words = [str(spec["name"])]
+    words += ["multivariate"] if spec.get("multivariate") else []
+    words += [f"population {spec['population']}"] if spec.get("population") else []
+    words += [f"refined {_TIMES.get(rounds, f'{rounds} times')}"] if (rounds := spec.get("refine")) else []
+    return ", ".join(words)
+
+
+def _stopping(rule: Mapping[str, Any]) -> str:
+    """A stopping rule in words."""
+    words = [f"{rule['name']} (promotion)" if rule.get("form") == "promotion" else str(rule["name"])]
+    words += [f"grace {rule['grace_epochs']}"] if rule.get("grace_epochs") else []
+    words += [f"factor {rule['reduction_factor']:g}"] if rule.get("reduction_factor") else []
+    words += [f"{rule['brackets']} brackets"] if rule.get("brackets") else []
+    words += [f"every {rule['interval_epochs']} epochs"] if rule.get("interval_epochs", 1) > 1 else []
+    words += [f"from {rule['min_trials']} trials on"] if rule.get("min_trials") else []
+    words += [f"audit of {100 * rule['audit']:g} %"] if rule.get("audit") else []
+    return ", ".join(words)
 
 
 def _varying(arm: Mapping[str, Any], space: Mapping[str, str]) -> tuple[str, ...]:
@@ -367,21 +529,36 @@ def _possible(path: str, default: object, fixed: Mapping[str, Any], axes: Mappin
     return list(spec.get("choice") or spec.get("grid") or [default]) if isinstance(spec, Mapping) else [default]
 
 
+def _follows(spec: object) -> bool:
+    """Whether a value follows from others: ``{equals: ...}``, in older studies ``{fixed: ..., times: ...}``."""
+    return isinstance(spec, Mapping) and ("equals" in spec or "fixed" in spec)
+
+
 def _rule(spec: Mapping[str, Any]) -> str:
-    """A derived value in one line: ``0.0005 times loss.beta ** 1``."""
+    """A derived value in one line: ``0.0005 * loss.beta``, in older studies ``0.0005 times loss.beta ** 1``."""
+    if "equals" in spec:
+        return ", ".join([str(spec["equals"]), *_conditions(spec)])
     return f"{spec['fixed']} times {spec['times']}" if spec.get("times") else str(spec["fixed"])
 
 
 def _range(spec: object) -> str:
-    """A dimension as the study file writes it, in one line: ``log 0.01 .. 10, times loss.beta ** -1``."""
+    """A dimension in one line: ``log 0.01 .. 10, times loss.beta ** -1, when loss.name is tempered``."""
     if not isinstance(spec, Mapping):
         return str(spec)
     words = []
     for key, value in spec.items():
-        if isinstance(value, list) and len(value) == 2 and key not in ("choice", "grid"):
-            words.append(f"{key} {value[0]} .. {value[1]}")
-        elif isinstance(value, list):
-            words.append(f"{key} {', '.join(map(str, value))}")
-        else:
+        if isinstance(value, list):
+            is_range = len(value) == 2 and key not in ("choice", "grid")
+            words.append(f"{_KINDS.get(key, key)} {(' .. ' if is_range else ', ').join(map(str, value))}")
+        elif key != "when" and value is not None:
             words.append(f"{key} {value}")
-    return ", ".join(words)
+    return ", ".join([*words, *_conditions(spec)])
+
+
+def _conditions(spec: Mapping[str, Any]) -> list[str]:
+    """When a conditional value is there: ``when loss.name is tempered or tampered``."""
+    wanted = {
+        path: " or ".join(map(str, values)) if isinstance(values, list) else str(values)
+        for path, values in _flat(spec.get("when") or {})
+    }
+    return [f"when {' and '.join(f'{path} is {values}' for path, values in wanted.items())}"] if wanted else []

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from results.facts import load_facts
 from results.formats import count, setting
 from results.query import EpochMean, StudyView, Trial
 from results.report.build import report_of
@@ -178,6 +179,7 @@ class Mirror:
             tags = {_STUDY: facts.id, "thermotune.state": str(StudyState.RUNNING)}
             run = self._create(facts.id, facts.name, view.sessions[0].started_at, tags, done)
         if _SENT not in run.tags:
+            facts = load_facts(view.study_dir, first=True)  # a parameter cannot be changed, and a pass may be repeated
             params = {
                 "study": facts.name,
                 "metric": facts.metric,
@@ -195,13 +197,16 @@ class Mirror:
                 "arms": ", ".join(facts.arms),
                 "reference": facts.reference or "none",
                 **({"teachers": ", ".join(facts.needed)} if facts.needed else {}),
+                **({"require": "; ".join(facts.require)} if facts.require else {}),
                 **{f"space/{path}": spec for path, spec in {**facts.space, **facts.derived}.items()},
             }
             self._send(run, [], params, {_SENT: "params"}, done)
         return run
 
     def _finish_parent(self, view: StudyView, run: _Run, done: SyncResult) -> None:
-        tags = {"thermotune.state": str(view.state), "thermotune.trials": str(view.facts.trials)}
+        tags = {"thermotune.state": str(view.state), "thermotune.trials": str(sum(view.facts.trials.values()))}
+        for amendment in view.amendments:
+            tags[f"thermotune.amendment.{amendment.number}"] = ", ".join(map(str, amendment.changes)) or "-"
         values: list[_Value] = []
         if any(t.stage is Stage.CONFIRM for t in view.trials):
             values, verdict = _study_results(view)
@@ -235,6 +240,10 @@ class Mirror:
             tags["thermotune.stop_reason"] = trial.reason
         if trial.source:
             tags["source"] = trial.source
+        if trial.origin:
+            tags["origin"] = trial.origin
+        if trial.audited:
+            tags["audited"] = "true"
         if run is None:
             start = trial.started_at or trial.created_at
             identity = {_STUDY: view.facts.id, _PARENT: parent.id, _GENERATION: str(generation)}

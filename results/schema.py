@@ -7,7 +7,8 @@ earlier one by rules that are written down here and nowhere else.
   what describes the trial (coordinates, recipe, seeds) stands in its first row, the one in state PENDING.
 * ``epochs``: one row for every epoch of every lane. After a restart a trial repeats epochs: a row is visible if no
   later attempt of its trial started below its epoch (``attempt_start < epoch``).
-* ``decisions``: one row for every verdict of the stopping rule, with all that it was based on.
+* ``decisions``: one row for every verdict of the stopping rule, with all that it was based on. A trial meets a rung
+  once: the first verdict there stands, but for a PAUSE that a later PROMOTE lifts.
 * ``sessions``: one row when a driver takes the study up and one when it puts it down.
 """
 
@@ -26,10 +27,11 @@ SCHEMA_VERSION = 1
 
 
 class TrialState(StrEnum):
-    """Where a trial stands. The last four are final."""
+    """Where a trial stands. The last four are final; PAUSED waits at a rung for the stopping rule to promote it."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     COMPLETED = "COMPLETED"
     PRUNED = "PRUNED"
     DIVERGED = "DIVERGED"
@@ -38,7 +40,7 @@ class TrialState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether a trial in this state will never run again."""
-        return self not in (TrialState.PENDING, TrialState.RUNNING)
+        return self not in (TrialState.PENDING, TrialState.RUNNING, TrialState.PAUSED)
 
 
 class StudyState(StrEnum):
@@ -62,10 +64,17 @@ class Stage(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the stopping rule says to a trial that reached a rung."""
+    """What the stopping rule says to a trial that reached a rung.
+
+    AUDIT: it would be stopped, but runs on, so that the rule itself can be judged. PAUSE: it waits at the rung, to be
+    promoted later (PROMOTE) or never.
+    """
 
     CONTINUE = "CONTINUE"
     STOP = "STOP"
+    AUDIT = "AUDIT"
+    PAUSE = "PAUSE"
+    PROMOTE = "PROMOTE"
 
 
 _UTC_US = pa.timestamp("us", tz="UTC")
@@ -144,6 +153,10 @@ class TrialRow(Row):
     recipe: str | None = _column(pa.string(), "JSON: the whole resolved recipe", default=None)
     seeds: str | None = _column(pa.string(), "JSON list: the seed of each lane", default=None)
     source: str | None = _column(pa.string(), "confirm only: the explored trial whose recipe it repeats", default=None)
+    origin: str | None = _column(pa.string(), "explore only: why these coordinates, in words", default=None)
+    audited: int | None = _column(
+        pa.int32(), "explore only: 1 if the trial runs on where the stopping rule would end it, else 0", default=None
+    )
     epochs: int | None = _column(pa.int32(), "final states: epochs trained", default=None)
     value: float | None = _column(pa.float64(), "final states: the study's metric, mean over lanes", default=None)
     reason: str | None = _column(pa.string(), "final states: why it ended, in words", default=None)
@@ -182,7 +195,8 @@ class DecisionRow(Row):
     cutoff: float | None = _column(pa.float64(), "the value needed to go on; null: too few to compare", default=None)
     rank: int = _column(pa.int32(), "1-based rank of the value among the n, ties share the better rank")
     n: int = _column(pa.int32(), "trials at the rung so far, this one included")
-    verdict: str = _column(pa.string(), "CONTINUE or STOP")
+    verdict: str = _column(pa.string(), "a Verdict; PROMOTE follows an earlier PAUSE at the same rung")
+    bracket: int | None = _column(pa.int32(), "Hyperband: bracket whose trials are compared; else 0", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +212,12 @@ class SessionRow(Row):
     command: str = _column(pa.string(), "command line")
     environment: str = _column(pa.string(), "JSON: git commit, versions, hardware")
     reason: str | None = _column(pa.string(), "why it ended", default=None)
+    amendment: int | None = _column(
+        pa.int32(), "study file that it went by: 1 for study.yaml, n for study-n.yaml", default=None
+    )
+    wall_time_s: float | None = _column(
+        pa.float64(), "at its end: how long it took, by a clock that nobody can set; s", default=None
+    )
 
 
 AnyRow = TrialRow | EpochRow | DecisionRow | SessionRow

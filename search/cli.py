@@ -130,22 +130,37 @@ def submit(
 
     def make() -> Path:
         from search.folder import create
+        from search.warm_start import gather
 
+        if loaded.study.search.warm_start is not None:
+            gather(loaded.study, root)  # a mistake here must not leave a study behind
         return create(loaded.study, root, data)
 
     _run(make, root, loaded.study.name, verbose)
 
 
-@app.command(epilog="Examples: thermotune resume digits-beta | thermotune resume digits-beta --trials +20")
+@app.command(
+    epilog="Examples: thermotune resume digits-beta | thermotune resume digits-beta --trials +20 | "
+    "thermotune resume mine -s budget.wall_hours=8 -s 'space.loss.beta={log: [0.1, 1]}'"
+)
 def resume(
     study: StudyArgument,
     root: RootOption = ROOT,
     trials: Annotated[
         str | None, typer.Option("--trials", metavar="+N", help="Extend the study by N trials for every arm.")
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="KEY=VALUE",
+            help="Amend the study: trials, sampler, stopping, confirm seeds, budget, resources, or a narrower space.",
+        ),
+    ] = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Continue a study from its records, wherever it was stopped or killed; or extend a finished one."""
+    """Continue a study from its records, wherever it was stopped or killed; amend it, or extend a finished one."""
     if trials is not None and not (trials.startswith("+") and trials[1:].isdigit() and int(trials) > 0):
         raise UsageError(f"--trials must be + and a number of trials to add, got {trials!r}. For example: --trials +20")
 
@@ -153,10 +168,11 @@ def resume(
         from results.facts import find_study
 
         folder = find_study(root, study)
-        if trials is not None:
-            from search.folder import extend
+        if trials is not None or overrides:
+            from search.amending import amend
 
-            extend(folder, int(trials))
+            for line in amend(folder, more_trials=None if trials is None else int(trials), overrides=overrides or []):
+                say(f"amended: {line}")
         return folder
 
     _run(find, root, study, verbose)
@@ -292,7 +308,11 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
                 f"the study had to stop: {type(error).__name__}: {cause}. What was recorded is safe. "
                 f"Mend the cause (-v says more), then continue with: {command} resume {name}"
             ) from error
-    if outcome.state is StudyState.INTERRUPTED:
+    if outcome.state is StudyState.INTERRUPTED and outcome.reason.startswith("budget"):
+        from search.budget import MORE
+
+        say(f"Stopped: {outcome.reason}. {MORE.replace('STUDY', name)}")
+    elif outcome.state is StudyState.INTERRUPTED:
         say(farewell)
         sys.stdout.flush()
         os._exit(EXIT_RESUMABLE)  # where the signal hit Ray as well, its clean-up at exit would hang

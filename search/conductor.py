@@ -7,8 +7,8 @@ that is applied to the history and handed to the writer. Ray's shells, the tests
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Protocol
@@ -24,9 +24,9 @@ from results.schema import (
     TrialState,
     Verdict,
 )
-from search.asha import decide
 from search.history import History, Trial
-from search.sampler import propose
+from search.proposing import Known, is_exhausted, next_proposal
+from search.stopping.audit import is_audited
 from search.study import Study
 
 Report = Mapping[str, Any]  # JSON: what trainables.session.TrialSession.advance returns
@@ -66,6 +66,7 @@ class Conductor:
         writer: Writer,
         *,
         session: str,
+        known: Known | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Takes a study up.
@@ -75,15 +76,20 @@ class Conductor:
             history: What its records say.
             writer: Where new rows go.
             session: Name of this driver session.
+            known: What an earlier study found, for a warm start.
             now: The clock.
         """
         self.study = study
         self.history = history
         self.active: set[str] = set()
+        self.trained: dict[str, str] = {}
         self._writer = writer
         self._session = session
+        self._known = known or {}
+        self._chosen: tuple[int, list[Trial]] | None = None
         self._now = now
-        self.trained: dict[str, str] = {}
+        ready = (t for t in history.unfinished() if t.state is not TrialState.PAUSED or t.is_promoted)
+        self._abandoned = {trial.name: None for trial in ready}  # in order; a dict, for quick removal
 
     # What to run
 
@@ -91,40 +97,55 @@ class Conductor:
         """The next trial to run, already on record and counted as active; None if there is none at present."""
         trial = self._left_behind() or self._teach()
         if trial is None and not self._untrained():
-            trial = self._explore() or self._confirm()
+            trial = self._promote() or (None if self.spent else self._explore() or self._confirm())
         if trial is not None:
             self.active.add(trial.name)
+            self._abandoned.pop(trial.name, None)
         return trial
 
     @property
     def finished(self) -> bool:
         """Whether nothing is running and nothing will ever be."""
-        return not self.active and not self.history.unfinished() and self._next_arm() is None and not self._to_confirm()
+        return not self.active and not self.history.unfinished() and self._is_explored() and not self._to_confirm()
+
+    @property
+    def spent(self) -> str | None:
+        """Why no new trial is begun though there would be some: the budget of trials is used up; None if it is not."""
+        limit = self.study.budget.trials
+        begun = len(self.history.trials)
+        return None if limit is None or begun < limit else f"{begun} of {limit} trials"
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is running and nothing may be begun: the study is finished, or its budget of trials is."""
+        if self.finished:
+            return True
+        return self.spent is not None and not self.active and not self._abandoned and self._promotion() is None
 
     @property
     def between_stages(self) -> bool:
         """Whether there is nothing to run at present, but will be when the last explored trials have ended."""
         if self._untrained():
             return not self._ready_to_be_taught()
-        if self._next_arm() is not None or self._left_behind() is not None:
-            return False
-        return any(not trial.state.is_final for trial in self.history.of())
+        return not self.spent and not self._abandoned and self.history.is_open(Stage.EXPLORE)
 
     def candidates(self) -> list[Trial]:
         """The explored trials whose configurations are worth fresh seeds: the best of every arm.
 
-        Empty while the search is not over. The reference arm sends one, since it stands for the baseline.
+        Empty while the search is not over.
         """
-        if self._next_arm() is not None or any(not trial.state.is_final for trial in self.history.of()):
+        if self.history.is_open(Stage.EXPLORE) or not self._is_explored():
             return []
-        search = self.study.search
-        return [
-            trial
-            for arm in self.study.arms
-            for trial in self.history.best(
-                arm, search.metric, search.mode, 1 if arm == self.study.reference else self.study.confirm.top
-            )
-        ]
+        explored = len(self.history.of())
+        if self._chosen is None or self._chosen[0] != explored:  # asked for at every idle moment
+            search = self.study.search
+            best = [
+                trial
+                for arm in self.study.arms
+                for trial in self.history.best(arm, search.metric, search.mode, self._wanted(arm))
+            ]
+            self._chosen = (explored, best)
+        return self._chosen[1]
 
     @property
     def blocked(self) -> str | None:
@@ -142,7 +163,7 @@ class Conductor:
 
     def _left_behind(self) -> Trial | None:
         """A trial that nobody runs any more; before all teachers are trained, only a teacher's."""
-        waiting = (trial for trial in self.history.unfinished() if trial.name not in self.active)
+        waiting = (self.history.trials[name] for name in self._abandoned)
         return next((t for t in waiting if t.stage is Stage.TEACH or not self._untrained()), None)
 
     def _untrained(self) -> list[str]:
@@ -185,35 +206,82 @@ class Conductor:
             seeds=json.dumps([teacher.seed]),
         )
 
-    def _next_arm(self) -> str | None:
-        """The arm with the fewest trials, so that none waits for another; None if all have theirs."""
-        counts = {arm: sum(1 for _ in self.history.of(arm)) for arm in self.study.arms}
-        open_arms = [arm for arm, count in counts.items() if count < self.study.planned_trials(arm)]
-        return min(open_arms, key=lambda arm: counts[arm], default=None)
+    def _is_explored(self) -> bool:
+        return all(is_exhausted(self.study, self.history, arm) for arm in self.study.arms)
 
     def _explore(self) -> Trial | None:
-        arm = self._next_arm()
-        if arm is None:
+        """A new trial for the arm with the fewest, so that none waits for another."""
+        for arm in sorted(self.study.arms, key=lambda arm: len(self.history.of(arm))):
+            proposal = next_proposal(self.study, self.history, arm, self._known)
+            if proposal is None:
+                continue
+            params, recipe = self.study.resolve(arm, proposal.coordinates)
+            number = len(self.history.of(arm))
+            return self._propose(
+                arm=arm,
+                stage=Stage.EXPLORE,
+                coordinates=json.dumps(proposal.coordinates),
+                params=json.dumps(params),
+                recipe=recipe.model_dump_json(),
+                seeds=json.dumps(self.study.search_seeds),
+                origin=proposal.origin,
+                audited=int(is_audited(self.study.search.seed, arm, number, self.study.audit)),
+            )
+        return None
+
+    def _promotion(self) -> tuple[Trial, int] | None:
+        """The paused trial that should go on, with its rung: of the highest rung that has one, the first arm's."""
+        if not self.study.rule.pauses:
+            return None
+        for epoch in reversed(self.study.rungs):
+            for arm in self.study.arms:
+                name = self.study.rule.promotable(self.history.rung(arm, 0, epoch))
+                if name is not None:
+                    return self.history.trials[name], epoch
+        return None
+
+    def _promote(self) -> Trial | None:
+        while (promotion := self._promotion() or self._last_promotion()) is not None:
+            trial, epoch = promotion
+            self._record_decision(trial, epoch, Verdict.PROMOTE)
+            if trial.state is TrialState.PAUSED:  # else somebody runs it: a kill came before it was paused
+                self._record(self._change(trial, TrialState.PENDING))
+                self._writer.flush()
+                return trial
+        self._end_paused()
+        return None
+
+    def _only_wait(self) -> Iterator[str]:
+        """The arms in which nothing is left that could promote a trial that waits."""
+        for arm in self.study.arms:
+            if self.history.is_waiting(arm) and is_exhausted(self.study, self.history, arm):
+                yield arm
+
+    def _last_promotion(self) -> tuple[Trial, int] | None:
+        """The best that waits at the highest rung of an arm that would else have too few trials to confirm."""
+        if not self.study.rule.pauses:
             return None
         search = self.study.search
-        observations = self.history.observations(arm, search.metric)
-        coordinates = propose(
-            self.study.arm_space(arm),
-            observations,
-            mode=search.mode,
-            seed=search.seed,
-            arm=arm,
-            number=len(observations),
-        )
-        params, recipe = self.study.resolve(arm, coordinates)
-        return self._propose(
-            arm=arm,
-            stage=Stage.EXPLORE,
-            coordinates=json.dumps(coordinates),
-            params=json.dumps(params),
-            recipe=recipe.model_dump_json(),
-            seeds=json.dumps(self.study.search_seeds),
-        )
+        for arm in self._only_wait():
+            wanted = self._wanted(arm)
+            if len(self.history.best(arm, search.metric, search.mode, wanted)) < wanted:
+                for epoch in reversed(self.study.rungs):
+                    name = self.history.rung(arm, 0, epoch).best_waiting(search.mode)
+                    if name is not None:
+                        return self.history.trials[name], epoch
+        return None
+
+    def _end_paused(self) -> None:
+        for arm in self._only_wait():
+            for trial in list(self.history.of(arm)):
+                if trial.state is TrialState.PAUSED:
+                    met = trial.decisions[max(trial.decisions)]
+                    reason = f"never promoted from epoch {met.rung}, rank {met.rank} of {met.n} when it came there"
+                    self._end(trial, TrialState.PRUNED, reason)
+
+    def _wanted(self, arm: str) -> int:
+        """How many trials of an arm are confirmed. The reference arm sends one, since it stands for the baseline."""
+        return 1 if arm == self.study.reference else self.study.confirm.top
 
     def _to_confirm(self) -> list[Candidate]:
         """Candidates and seeds that no confirm trial covers; seed by seed, so that pairs are complete early."""
@@ -243,7 +311,7 @@ class Conductor:
 
     def _propose(self, *, arm: str, stage: Stage, **values: Any) -> Trial:
         name = f"t{len(self.history.trials) + 1:04d}"
-        number = sum(1 for _ in self.history.of(arm, stage))
+        number = len(self.history.of(arm, stage))
         self._record(
             TrialRow(
                 **self._stamp(),
@@ -285,18 +353,37 @@ class Conductor:
             self._record_epoch(trial, epoch, lanes, report["attempt_start"])
             if divergence is not None and epoch >= divergence["epoch"]:
                 return self._end(trial, TrialState.DIVERGED, divergence["reason"])
-            if trial.stage is Stage.EXPLORE and epoch in self.study.rungs:
-                decision = trial.decisions.get(epoch) or self._decide(trial, epoch)
-                if decision.verdict == Verdict.STOP:
-                    return self._end(trial, TrialState.PRUNED, f"rank {decision.rank} of {decision.n} at epoch {epoch}")
-                self._writer.flush()  # nobody acts on a verdict that could be lost
+            verdict = self._judge(trial, epoch)
+            if verdict is not Verdict.CONTINUE:
+                return verdict
         if report["finished"]:
-            return self._end(trial, TrialState.COMPLETED, f"all {trial.last_epoch} epochs trained")
+            spared = "; audited: it would have ended before" if trial.is_spared else ""
+            return self._end(trial, TrialState.COMPLETED, f"all {trial.last_epoch} epochs trained{spared}")
+        return Verdict.CONTINUE
+
+    def _judge(self, trial: Trial, epoch: int) -> Verdict:
+        """What the stopping rule makes of a trial after an epoch, in the record before anybody acts on it."""
+        rule = self.study.rule
+        if trial.stage is not Stage.EXPLORE or trial.is_spared or epoch not in rule.rungs(rule.bracket(trial.number)):
+            return Verdict.CONTINUE
+        met = trial.decisions.get(epoch) or self._decide(trial, epoch)
+        match met.verdict:
+            case Verdict.STOP:
+                return self._end(trial, TrialState.PRUNED, f"rank {met.rank} of {met.n} at epoch {epoch}")
+            case Verdict.PAUSE if self._promotion() == (trial, epoch):
+                self._record_decision(trial, epoch, Verdict.PROMOTE)
+            case Verdict.PAUSE:
+                self._record(self._change(trial, TrialState.PAUSED))
+                self._writer.flush()
+                self.active.discard(trial.name)
+                return Verdict.PAUSE
+        self._writer.flush()  # nobody acts on a verdict that could be lost
         return Verdict.CONTINUE
 
     def release(self, name: str) -> None:
         """Nobody runs the trial any more, and it has not ended: it will be handed out again."""
         self.active.discard(name)
+        self._abandoned[name] = None
 
     def failed(self, name: str, error: str) -> None:
         """The trial's worker crashed for the last time that is allowed.
@@ -335,27 +422,42 @@ class Conductor:
                 )
             )
 
-    def _decide(self, trial: Trial, rung: int) -> DecisionRow:
-        value = trial.value(self.study.search.metric, rung)
-        decision = decide(
-            self.history.rung_values(trial.arm, rung),
-            float("nan") if value is None else value,
-            mode=self.study.search.mode,
-            reduction_factor=self.study.stopping.reduction_factor,
-        )
+    def _decide(self, trial: Trial, epoch: int) -> DecisionRow:
+        rule, metric = self.study.rule, self.study.search.metric
+        bracket = rule.bracket(trial.number)
+        measured = [trial.value(metric, earlier) for earlier in range(1, epoch + 1)]
+        value = rule.score([float("nan") if v is None else v for v in measured])
+        decision = rule.decide(self.history.rung(trial.arm, bracket, epoch), value)
+        spared = trial.audited and decision.verdict is Verdict.STOP
         row = DecisionRow(
             **self._stamp(),
             trial=trial.name,
             arm=trial.arm,
-            rung=rung,
-            value=float("nan") if value is None else value,
+            rung=epoch,
+            value=value,
             cutoff=decision.cutoff,
             rank=decision.rank,
             n=decision.n,
-            verdict=decision.verdict,
+            verdict=Verdict.AUDIT if spared else decision.verdict,
+            bracket=bracket,
         )
         self._record(row)
         return row
+
+    def _record_decision(self, trial: Trial, epoch: int, verdict: Verdict) -> None:
+        """A later verdict on a trial that waits at a rung, with what the rung holds by now."""
+        rung = self.history.rung(trial.arm, 0, epoch)
+        value = rung.value_of(trial.name)
+        before = trial.decisions[epoch]
+        self._record(
+            replace(
+                before,
+                **self._stamp(),
+                rank=rung.rank(value, self.study.search.mode),
+                n=len(rung),
+                verdict=verdict,
+            )
+        )
 
     def _end(self, trial: Trial, state: TrialState, reason: str, error: str | None = None) -> Verdict:
         value = trial.value(self.study.search.metric)

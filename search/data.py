@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from search.errors import Mistake, StudyFileError, ThermotuneError
-from search.study import Study
+from search.study import Study, is_switch
 from trainables.data import PackedDataset, Progress, prepare, source_of
 from trainables.fit import misfits, misfits_of_kind
 from trainables.loss_settings import RecipeWarning
@@ -119,7 +119,8 @@ def _recipes(study: Study) -> list[tuple[str, Recipe]]:
         for arm in study.arms:
             for path, axis in study.arm_space(arm).axes.items():
                 for value in axis.dimension.extremes():
-                    moved = with_values(study.arm_values(arm), {path: value})
+                    moved = study.arm_values(arm, {path: value}) if is_switch(path) else study.arm_values(arm)
+                    moved = with_values(moved, {path: value})
                     with contextlib.suppress(ValidationError):  # possible only together with other values
                         found.append((f"space.{path}", Recipe.model_validate(moved)))
     return found + [(f"teachers.{name}.recipe", study.teachers[name].recipe) for name in study.needed_teachers]

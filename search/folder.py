@@ -1,4 +1,4 @@
-"""The folder of a study: making it, reading what it is, and extending it."""
+"""The folder of a study: making it, and reading what it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import yaml
 
 from results.environment import collect
 from results.facts import amendments
-from results.lock import StudyLock
 from search.errors import ThermotuneError, UsageError
 from search.study import SHELF, Study
 from trainables.data import PackedDataset, prepare
@@ -55,8 +54,14 @@ def create(study: Study, root: Path, data: PackedDataset) -> Path:
             os.link(draft, folder / "study.yaml")  # of two submits at once, one wins
         finally:
             draft.unlink()
-        trained_on = {"name": data.name, "digest": data.digest, "source": data.source, "sizes": dict(data.sizes)}
-        _write(folder / "environment.json", json.dumps({**collect(), "data": trained_on}, indent=2) + "\n")
+        trained_on: dict[str, object] = {
+            "name": data.name,
+            "digest": data.digest,
+            "source": data.source,
+            "sizes": dict(data.sizes),
+        }
+        trained_on["classes"] = data.num_classes
+        write_whole(folder / "environment.json", json.dumps({**collect(), "data": trained_on}, indent=2) + "\n")
     except FileExistsError as error:
         raise UsageError(
             f"a study's name must be new in its root, and {study.name} exists in {root}. "
@@ -70,33 +75,37 @@ def create(study: Study, root: Path, data: PackedDataset) -> Path:
     return folder
 
 
-def open_study(folder: Path) -> Study:
-    """The study of a folder, with its newest amendment.
+def open_study(folder: Path) -> tuple[int, Study]:
+    """The study of a folder as its newest amendment has it, with the number of that; 1 is ``study.yaml`` itself.
 
     Raises:
         ThermotuneError: The file is damaged.
     """
-    _, path = amendments(folder)[-1]
+    number, path = amendments(folder)[-1]
+    return number, _read(path)
+
+
+def versions(folder: Path) -> dict[int, Study]:
+    """A study as it began, and as every amendment made it, by number.
+
+    Raises:
+        ThermotuneError: A file is damaged.
+    """
+    return {number: _read(path) for number, path in amendments(folder)}
+
+
+def _read(path: Path) -> Study:
     try:
         return Study.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ThermotuneError(f"{path} must be a study as thermotune writes it, but it is not: {error}") from error
 
 
-def extend(folder: Path, trials: int) -> None:
-    """Amends a study with more trials for every arm; the amendment is a numbered file beside ``study.yaml``.
-
-    The caller holds no lock: a running driver would not see the amendment, so that case is refused.
-    """
-    with StudyLock(folder):
-        study = open_study(folder)
-        search = study.search.model_copy(update={"trials": study.search.trials + trials})
-        amended = study.model_copy(update={"search": search})
-        newest, _ = amendments(folder)[-1]
-        _write(folder / f"study-{newest + 1}.yaml", amended.to_yaml())
-
-
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a kill, finds all of it or nothing."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)

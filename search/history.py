@@ -1,20 +1,24 @@
 """History: everything a study knows, folded from its records. Pure.
 
 The driver applies every row to its history as it writes it, and a resumed driver folds the rows it reads: both end
-in the same state, so that a resumed study decides as the uninterrupted one would have.
+in the same state, so that a resumed study decides as the uninterrupted one would have. What is asked at every report
+is kept in order while rows come in, so that the ten thousandth report costs what the first did.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, overload
 
-from results.schema import AnyRow, DecisionRow, EpochRow, SessionRow, Stage, StudyState, TrialRow, TrialState
+from results.schema import AnyRow, DecisionRow, EpochRow, SessionRow, Stage, StudyState, TrialRow, TrialState, Verdict
 from search.sampler import Observation
-from spaces import Scalar
+from search.stopping.rung import Rung
+from spaces import Coordinates, Scalar
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,13 +29,17 @@ class Trial:
         name: ``t0001`` and on, over all arms and stages.
         number: 0-based number of the proposal within arm and stage.
         coordinates: What the sampler chose.
+        place: The same as text, equal for equal coordinates.
         recipe: The whole recipe, as plain JSON values.
         source: For a confirm trial, the explored trial that it repeats.
+        origin: Why it was proposed, in words.
+        audited: Whether it runs on where the stopping rule would end it.
         session: The driver session that last changed its state.
         reason: Why it ended, in words.
         attempt: Starts so far.
         epochs: For every visible epoch, the metrics of every lane.
-        decisions: Verdicts by rung. The first verdict stands, also where a later attempt reaches the rung again.
+        decisions: Verdicts by rung. The first verdict stands, also where a later attempt reaches the rung again; only a
+            pause is lifted by a promotion.
         recorded_attempt: The attempt that trained the newest epochs on record.
         recorded_start: The epoch from which that attempt started.
     """
@@ -41,10 +49,13 @@ class Trial:
     stage: Stage
     number: int
     coordinates: dict[str, Scalar]
+    place: str
     params: dict[str, Scalar]
     recipe: dict[str, Any]  # JSON
     seeds: list[int]
     source: str | None
+    origin: str = ""
+    audited: bool = False
     session: str = ""
     reason: str = ""
     state: TrialState = TrialState.PENDING
@@ -59,11 +70,77 @@ class Trial:
         """The newest epoch on record; 0 before the first."""
         return max(self.epochs, default=0)
 
+    @property
+    def is_spared(self) -> bool:
+        """Whether the stopping rule would have ended it, had it not been drawn for the audit."""
+        return any(decision.verdict == Verdict.AUDIT for decision in self.decisions.values())
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether it was promoted, though a kill came before the record that it does not wait any more."""
+        return self.state is TrialState.PAUSED and self.decisions[max(self.decisions)].verdict == Verdict.PROMOTE
+
     def value(self, metric: str, epoch: int | None = None) -> float | None:
         """The metric after ``epoch`` (default: the newest), as the mean over lanes; None if it was not measured."""
         lanes = self.epochs.get(self.last_epoch if epoch is None else epoch, {})
         values = [metrics[metric] for metrics in lanes.values() if metric in metrics]
         return fmean(values) if values and len(values) == len(self.seeds) else None
+
+    def observation(self, metric: str) -> Observation:
+        """What a sampler may know of it."""
+        return Observation(
+            coordinates=self.coordinates, state=self.state, epochs=self.last_epoch, value=self.value(metric)
+        )
+
+
+def place_of(coordinates: Coordinates) -> str:
+    """Coordinates as text, equal for equal coordinates."""
+    return json.dumps(coordinates, sort_keys=True)
+
+
+class Observations(Sequence[Observation]):
+    """The trials of an arm as a sampler sees them; each is looked at only when it is asked for."""
+
+    def __init__(self, trials: Sequence[Trial], metric: str) -> None:
+        self._trials = trials
+        self._metric = metric
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @overload
+    def __getitem__(self, index: int) -> Observation: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Observation]: ...
+    def __getitem__(self, index: int | slice) -> Observation | list[Observation]:
+        if isinstance(index, slice):
+            return [trial.observation(self._metric) for trial in self._trials[index]]
+        return self._trials[index].observation(self._metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Epochs of a trial that were on record, and were trained again in a session."""
+
+    trial: str
+    session: str
+    first_epoch: int
+    last_epoch: int
+
+
+@dataclass(slots=True)
+class _Clock:
+    """How long a session took: as it said at its end, else by the times of its rows, which a set clock may distort."""
+
+    wall_time_s: float = 0.0
+    last: datetime | None = None
+
+    def tick(self, row: AnyRow) -> None:
+        if isinstance(row, SessionRow) and row.wall_time_s is not None:
+            self.wall_time_s = row.wall_time_s
+        elif self.last is not None:
+            self.wall_time_s += max(0.0, (row.reported_at - self.last).total_seconds())
+        self.last = row.reported_at
 
 
 class History:
@@ -74,6 +151,8 @@ class History:
         sessions: Number of driver sessions so far.
         state: What the newest session row says; a driver that was killed leaves RUNNING behind.
         seq: Sequence number of the newest row.
+        train_time_s: Time of all epochs ever recorded, repeated ones too; s.
+        repeats: Epochs on record that were trained again, because a worker was lost after its last checkpoint.
     """
 
     def __init__(self) -> None:
@@ -81,6 +160,15 @@ class History:
         self.sessions = 0
         self.state = StudyState.NEW
         self.seq = 0
+        self.train_time_s = 0.0
+        self.repeats: list[Repeat] = []
+        self._clock: dict[str, _Clock] = defaultdict(_Clock)
+        self._listed: defaultdict[tuple[Stage, str], list[Trial]] = defaultdict(list)
+        self._by_stage: defaultdict[Stage, list[Trial]] = defaultdict(list)
+        self._open: dict[str, Trial] = {}
+        self._open_in: Counter[tuple[Stage, str]] = Counter()
+        self._paused_in: Counter[str] = Counter()
+        self._rungs: defaultdict[tuple[str, int, int], Rung] = defaultdict(Rung)
 
     @classmethod
     def fold(cls, rows: Iterable[AnyRow]) -> History:
@@ -93,71 +181,120 @@ class History:
     def apply(self, row: AnyRow) -> None:
         """Take one more row into account."""
         self.seq = row.seq
+        self._clock[row.session].tick(row)
         match row:
             case TrialRow():
                 self._apply_trial(row)
             case EpochRow():
                 self._apply_epoch(row)
             case DecisionRow():
-                self.trials[row.trial].decisions.setdefault(row.rung, row)
+                self._apply_decision(row)
             case SessionRow():
                 self.sessions = max(self.sessions, int(row.session.removeprefix("s")))
                 self.state = StudyState(row.state)
 
     def _apply_trial(self, row: TrialRow) -> None:
         if row.trial not in self.trials:
-            self.trials[row.trial] = Trial(
-                name=row.trial,
-                arm=row.arm,
-                stage=Stage(row.stage),
-                number=row.number,
-                coordinates=json.loads(row.coordinates or "{}"),
-                params=json.loads(row.params or "{}"),
-                recipe=json.loads(row.recipe or "{}"),
-                seeds=json.loads(row.seeds or "[]"),
-                source=row.source,
-            )
+            self._add(row)
         trial = self.trials[row.trial]
-        trial.state = TrialState(row.state)
+        before, trial.state = trial.state, TrialState(row.state)
         trial.session = row.session
         trial.reason = row.reason or ""
         trial.attempt = max(trial.attempt, row.attempt)
+        self._paused_in[trial.arm] += (trial.state is TrialState.PAUSED) - (before is TrialState.PAUSED)
+        if trial.state.is_final and not before.is_final:
+            del self._open[trial.name]
+            self._open_in[trial.stage, trial.arm] -= 1
+            for decision in trial.decisions.values():
+                self.rung(trial.arm, decision.bracket or 0, decision.rung).leave(trial.name)
+
+    def _add(self, row: TrialRow) -> None:
+        coordinates = json.loads(row.coordinates or "{}")
+        trial = Trial(
+            name=row.trial,
+            arm=row.arm,
+            stage=Stage(row.stage),
+            number=row.number,
+            coordinates=coordinates,
+            place=place_of(coordinates),
+            params=json.loads(row.params or "{}"),
+            recipe=json.loads(row.recipe or "{}"),
+            seeds=json.loads(row.seeds or "[]"),
+            source=row.source,
+            origin=row.origin or "",
+            audited=bool(row.audited),
+        )
+        self.trials[trial.name] = self._open[trial.name] = trial
+        self._listed[trial.stage, trial.arm].append(trial)
+        self._by_stage[trial.stage].append(trial)
+        self._open_in[trial.stage, trial.arm] += 1
 
     def _apply_epoch(self, row: EpochRow) -> None:
         trial = self.trials[row.trial]
         if row.attempt > trial.recorded_attempt:
             # A later attempt supersedes the epochs on record beyond the one that it started from.
-            trial.epochs = {epoch: lanes for epoch, lanes in trial.epochs.items() if epoch <= row.attempt_start}
+            again = [epoch for epoch in trial.epochs if epoch > row.attempt_start]
+            if again:
+                self.repeats.append(Repeat(trial.name, row.session, min(again), max(again)))
+                trial.epochs = {epoch: lanes for epoch, lanes in trial.epochs.items() if epoch <= row.attempt_start}
             trial.recorded_attempt, trial.recorded_start = row.attempt, row.attempt_start
         trial.attempt = max(trial.attempt, row.attempt)
         trial.epochs.setdefault(row.epoch, {})[row.lane] = row.metrics
+        self.train_time_s += row.epoch_time_s
 
-    def of(self, arm: str | None = None, stage: Stage = Stage.EXPLORE) -> Iterator[Trial]:
-        """The trials of a stage, of one arm or of all, in the order in which they were proposed."""
-        trials = list(self.trials.values())  # the display's thread looks on while the driver adds
-        return (t for t in trials if t.stage is stage and arm in (None, t.arm))
+    def _apply_decision(self, row: DecisionRow) -> None:
+        trial = self.trials[row.trial]
+        rung = self.rung(row.arm, row.bracket or 0, row.rung)
+        if row.verdict == Verdict.PROMOTE:
+            trial.decisions[row.rung] = row
+            rung.promote(trial.name)
+        elif row.rung not in trial.decisions:
+            trial.decisions[row.rung] = row
+            rung.add(trial.name, row.value, waits=row.verdict == Verdict.PAUSE)
+
+    def wall_time_s(self, *, without: str) -> float:
+        """How long all driver sessions took, but for the one that is named; s."""
+        return sum(clock.wall_time_s for session, clock in self._clock.items() if session != without)
+
+    def of(self, arm: str | None = None, stage: Stage = Stage.EXPLORE) -> Sequence[Trial]:
+        """The trials of a stage, of one arm or of all, in the order in which they were proposed.
+
+        The list grows while the study runs; it is the driver's to look at, and nobody's to change.
+        """
+        return self._by_stage[stage] if arm is None else self._listed[stage, arm]
 
     def unfinished(self) -> list[Trial]:
         """The trials that still have to run, in the order in which they were proposed."""
-        return [trial for trial in self.trials.values() if not trial.state.is_final]
+        return list(self._open.values())
 
-    def observations(self, arm: str, metric: str) -> list[Observation]:
-        """What the sampler may know of an arm."""
-        return [
-            Observation(coordinates=t.coordinates, state=t.state, epochs=t.last_epoch, value=t.value(metric))
-            for t in self.of(arm)
-        ]
+    def is_open(self, stage: Stage, arm: str | None = None) -> bool:
+        """Whether a trial of a stage, of one arm or of any, has not ended."""
+        if arm is not None:
+            return self._open_in[stage, arm] > 0
+        return any(count for (its_stage, _), count in self._open_in.items() if its_stage is stage)
 
-    def rung_values(self, arm: str, rung: int) -> list[float]:
-        """The values with which trials of an arm met a rung, as far as they were decided upon."""
-        return [t.decisions[rung].value for t in self.of(arm) if rung in t.decisions]
+    def is_waiting(self, arm: str) -> bool:
+        """Whether all trials of an arm that have not ended are paused at a rung, one at least."""
+        return 0 < self._paused_in[arm] == self._open_in[Stage.EXPLORE, arm]
 
-    def best(self, arm: str, metric: str, mode: str, count: int) -> list[Trial]:
-        """The ``count`` best completed trials of an arm's search, best first; ties go to the earlier proposal."""
+    def rung(self, arm: str, bracket: int, epoch: int) -> Rung:
+        """The values with which the trials of an arm's bracket met the rung at an epoch."""
+        return self._rungs[arm, bracket, epoch]
+
+    def best(self, arm: str, metric: str, mode: str, count: int, among: Sequence[Trial] | None = None) -> list[Trial]:
+        """The best completed trials of an arm's search, best first; ties go to the earlier proposal.
+
+        Args:
+            arm: The arm.
+            metric: By which.
+            mode: ``max`` or ``min``.
+            count: How many at most.
+            among: Trials of the arm that are looked at; None for all.
+        """
         sign = -1.0 if mode == "max" else 1.0
         done = [
             (sign * value, trial.number, trial)
-            for trial in self.of(arm)
+            for trial in list(self.of(arm) if among is None else among)  # the display's thread looks on while it grows
             if trial.state is TrialState.COMPLETED and (value := trial.value(metric)) is not None
         ]
         return [trial for _, _, trial in sorted(done, key=lambda item: item[:2])[:count]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.errors import Mistake
-from search.study import Resources
+from search.settings import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ LINE_EVERY_S = 5.0
 
 _SHOWN = (
     TrialState.RUNNING,
+    TrialState.PAUSED,
     TrialState.COMPLETED,
     TrialState.PRUNED,
     TrialState.DIVERGED,
@@ -47,7 +48,7 @@ class Snapshot:
             states.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
         done = sum(counts[state] for counts in states.values() for state in counts if state.is_final)
         candidates = sum(1 if arm == study.reference else study.confirm.top for arm in study.arms)
-        total = sum(study.planned_trials(arm) for arm in study.arms) + candidates * study.seeds.confirm
+        total = sum(study.arms[arm].trials or 1 for arm in study.arms) + candidates * study.seeds.confirm
         total += len(study.needed_teachers)
         rungs = {
             arm: [
@@ -81,6 +82,8 @@ def _phase_of(conductor: Conductor) -> str:
     stages = [trial.stage for trial in conductor.history.unfinished()]
     if not stages:
         stages = [trial.stage for trial in list(conductor.history.trials.values())[-1:]]
+    if conductor.spent and not conductor.finished:
+        return "finishing what has begun: the budget of trials is used up"
     words = {Stage.TEACH: "training the teachers", Stage.CONFIRM: "confirming the best on fresh seeds"}
     return next((words[stage] for stage in words if stage in stages), "exploring")
 
@@ -147,7 +150,8 @@ class Progress:
             return Text(head, style="bold")
         table = Table(box=None, padding=(0, 1), header_style="dim")
         table.add_column("arm", no_wrap=True)
-        for state in _SHOWN:
+        shown = [state for state in _SHOWN if state is not TrialState.PAUSED or study.rule.pauses]
+        for state in shown:
             table.add_column(state.lower(), justify="right", no_wrap=True)
         for rung in (*study.rungs, study.recipe.epochs):
             table.add_column(f"epoch {rung}", justify="right", no_wrap=True)
@@ -157,7 +161,7 @@ class Progress:
             name, value = shot.best.get(arm, ("", float("nan"))) if explore else ("", float("nan"))
             table.add_row(
                 arm if explore else f"{arm}, {stage}",
-                *(str(counts[state] or "") for state in _SHOWN),
+                *(str(counts[state] or "") for state in shown),
                 *(str(n) if explore else "" for n in shot.rungs[arm]),
                 f"{formats.metric(study.search.metric, value)} ({name})" if name else "",
             )

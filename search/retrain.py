@@ -31,7 +31,7 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
         UsageError: There is no such trial.
         ThermotuneError: Its data or its teacher are not here.
     """
-    study = open_study(folder)
+    _, study = open_study(folder)
     trials = History.fold(read_rows(folder)).trials
     if name not in trials:
         known = f"its trials are {min(trials)} to {max(trials)}" if trials else "it has none yet"

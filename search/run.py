@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from results.environment import collect
 from results.lock import StudyLock
 from results.schema import Stage, StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
+from search.budget import MORE, Meter
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
@@ -35,6 +34,8 @@ from search.history import History
 from search.machine import Machine
 from search.progress import Progress
 from search.stop import Interrupted, Stop
+from search.taking_up import news, repeated
+from search.warm_start import known_for
 from trainables.loss_settings import RecipeWarning
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -70,18 +71,22 @@ class Outcome:
     Attributes:
         state: COMPLETED or INTERRUPTED.
         any_completed: Whether at least one trial, teachers aside, was trained to its end.
+        reason: Why it ended: nothing left to run, the name of a signal, or that the budget is used up.
         mirror: The process that brings MLflow up to date; None if there was nothing to do.
     """
 
     state: StudyState
     any_completed: bool
+    reason: str
     mirror: subprocess.Popen[bytes] | None
 
     @classmethod
-    def of(cls, state: StudyState, history: History, mirror: subprocess.Popen[bytes] | None = None) -> Outcome:
+    def of(
+        cls, state: StudyState, history: History, reason: str, mirror: subprocess.Popen[bytes] | None = None
+    ) -> Outcome:
         """The outcome of a session that leaves this history behind."""
         trained = (t for t in history.trials.values() if t.stage is not Stage.TEACH)
-        return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), mirror)
+        return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), reason, mirror)
 
 
 def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
@@ -112,34 +117,45 @@ def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = Fals
 
 
 def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, verbose: bool) -> Outcome:
-    study = open_study(folder)
-    history = History.fold(read_rows(folder))
+    amendment, study = open_study(folder)
+    rows = read_rows(folder)
+    history = History.fold(rows)
     session = f"s{history.sessions + 1:04d}"
     lock.name_session(session)
-    optuna.logging.set_verbosity(optuna.logging.INFO if verbose else optuna.logging.ERROR)
     machine = Machine.local(look_for_gpus=study.resources.gpus > 0)
     if mistakes := machine.mistakes(study.resources):
         raise StudyFileError(mistakes)  # the study came from a larger machine
     slots = machine.slots(study.resources)
     writer = RecordWriter(folder, session=session)
-    conductor = Conductor(study, history, writer, session=session)
+    conductor = Conductor(study, history, writer, session=session, known=known_for(study, folder))
     if conductor.finished and history.state is StudyState.COMPLETED:
-        return Outcome.of(StudyState.COMPLETED, history)
+        return Outcome.of(StudyState.COMPLETED, history, "nothing left to run")
     check_same(check_data(study), folder)
     conductor.trained = trained_teachers(study, folder)
-    facts = {"slots": slots, **_session_facts()}
+    meter = Meter(study, history, session)
+    spent = meter.spent or (conductor.spent if conductor.at_rest else None)
+    if spent is not None and not conductor.finished:
+        more = MORE.replace("STUDY", study.name)
+        raise ThermotuneError(
+            f"the budget of {study.name} must leave something to do, and it is used up: {spent}. {more}"
+        )
+    facts = {"slots": slots, "amendment": amendment, **_session_facts()}
+    for line in news(rows, facts["environment"], amendment):
+        progress.note(line)
     conductor.session(StudyState.RUNNING, **facts)
     mirror = _start_mirror(folder)
     progress.watch(conductor)
 
     def close(state: StudyState, reason: str) -> None:
-        conductor.session(state, reason=reason, **facts)
+        conductor.session(state, reason=reason, wall_time_s=meter.session_s, **facts)
         writer.close()
 
     def between_events() -> None:
         stop.check()
         if lock.lost:
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
+        if meter.spent is not None:
+            raise Interrupted(f"budget used up: {meter.spent}")
         if (why := conductor.blocked) is not None:
             raise StudyBlocked(f"{study.name} cannot go on, because {why}")
         writer.flush_if_due()
@@ -163,6 +179,8 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
                     between_events=between_events,
                     verbose=verbose,
                 )
+            if not conductor.finished:
+                state, reason = StudyState.INTERRUPTED, f"budget used up: {conductor.spent}"
         except Interrupted as interruption:
             state, reason = StudyState.INTERRUPTED, str(interruption)
         except Exception as error:
@@ -175,7 +193,9 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     shutil.rmtree(folder / "tune", ignore_errors=True)
     if part_count(folder) > COMPACT_ABOVE_PARTS:
         compact(folder)
-    return Outcome.of(state, history, mirror)
+    for line in repeated(history, session):
+        progress.note(line)
+    return Outcome.of(state, history, reason, mirror)
 
 
 def _start_mirror(folder: Path) -> subprocess.Popen[bytes]:

@@ -22,10 +22,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal asked the driver to stop; the study can be resumed."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+    """The driver stops before the study is complete; it can be resumed. Its text says why: a signal, the budget."""
 
 
 class Stop:
@@ -64,7 +61,7 @@ class Stop:
     def check(self) -> None:
         """Raises Interrupted once there was a signal."""
         if self._number is not None:
-            raise Interrupted(self._number)
+            raise Interrupted(signal.Signals(self._number).name)
 
     def done(self) -> None:
         """The main thread came to a stop by itself, and records its own last words."""

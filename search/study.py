@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -19,29 +21,33 @@ from pydantic import (
     model_validator,
 )
 
-from search.asha import rungs
-from spaces import Axis, Coordinates, Fixed, Scalar, SearchSpace
+from search.settings import (
+    DEFAULT_TRIALS,
+    FIRST_CONFIRM_SEED,
+    NAME_PATTERN,
+    Arm,
+    Asha,
+    Budget,
+    Confirm,
+    Grid,
+    Resources,
+    Search,
+    Section,
+    Seeds,
+    Stopping,
+)
+from search.stopping.rule import Rule, rule_of
+from spaces import MOST_GRID_POINTS, Axis, Coordinates, Expression, Scalar, SearchSpace, SpaceError
+from trainables.loss_settings import RecipeWarning
 from trainables.recipe import Recipe, Teacher
 from trainables.teachers import in_order
 from trainables.values import flatten, varied, with_values
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""Names of studies and arms: they become names of folders, and must not leave theirs."""
-
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 AxisField = Annotated[Axis, PlainValidator(Axis.parse), PlainSerializer(Axis.spec)]
-
-FIRST_CONFIRM_SEED = 1000
-"""Confirm seeds begin so far above the seed of the search, whose lanes they must not meet."""
-
-MODES: Mapping[str, Literal["max", "min"]] = {"val/accuracy": "max", "val/loss": "min"}
-"""Metrics that a search may go by, all on the validation split, and which way is better."""
-
-
-def _by_path(raw: Any) -> Any:  # Any: pydantic passes what the file holds
-    """``{loss: {name: tempered}}`` is as good as ``{loss.name: tempered}``."""
-    return flatten(raw) if isinstance(raw, dict) else raw
-
+ExpressionField = Annotated[
+    Expression, PlainValidator(Expression.parse), PlainSerializer(lambda expression: expression.text)
+]
 
 SHELF = "teachers"
 """Folder under the root where trained teachers are kept; no study may have this name."""
@@ -49,80 +55,16 @@ SHELF = "teachers"
 NAMES_OF_TEACHERS = ("loss.teacher", "base")
 """Paths of a recipe whose values are names of teachers."""
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Search(_Section):
-    """How the space is explored."""
-
-    sampler: Literal["tpe"] = Field("tpe", description="tree-structured Parzen estimator")
-    trials: int = Field(48, ge=1, description="trials of every arm")
-    seed: int = Field(0, ge=0, le=2**31, description="seed of all choices and of the first lane")
-    metric: Literal["val/accuracy", "val/loss"] = Field("val/accuracy", description="what is optimised")
-    mode: Literal["max", "min"] = Field("max", description="max for accuracy, min for loss")
-    epoch_rule: Literal["last"] = Field("last", description="which epoch counts: the last")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _mode_of_metric(cls, raw: Any) -> Any:  # Any: pydantic passes what the file holds
-        if isinstance(raw, dict) and "mode" not in raw and raw.get("metric") in MODES:
-            return {**raw, "mode": MODES[raw["metric"]]}
-        return raw
-
-    @model_validator(mode="after")
-    def _mode_fits(self) -> Search:
-        if self.mode != MODES[self.metric]:
-            raise ValueError(f"mode must be {MODES[self.metric]} for {self.metric}, got {self.mode}; leave mode out")
-        return self
+_REFINED_POINTS = (5, 3)
+"""Points of a refined dimension, and those of them that the coarser grid has tried."""
 
 
-class Stopping(_Section):
-    """When a trial ends early."""
-
-    name: Literal["asha"] = Field("asha", description="asynchronous successive halving, stopping form")
-    grace_epochs: int = Field(1, ge=1, description="epochs before the first comparison")
-    reduction_factor: int = Field(3, ge=2, description="one of so many goes on at a rung; 2 to 4 are usual")
-    max_loss: float = Field(1000.0, gt=0, description="a training loss above it counts as diverged; nats")
+def _as_list(raw: object) -> object:
+    """``require: "tau1 > tau2"`` is as good as a list of one."""
+    return [raw] if isinstance(raw, str) else raw
 
 
-class Seeds(_Section):
-    """How many seeds a configuration is trained with."""
-
-    search: int = Field(
-        1, ge=1, le=FIRST_CONFIRM_SEED, description="lanes of a trial while searching; the rule sees their mean"
-    )
-    confirm: int = Field(5, ge=2, description="fresh seeds for the candidates; an interval needs 2")
-
-
-class Confirm(_Section):
-    """Which candidates are measured on fresh seeds."""
-
-    top: int = Field(2, ge=1, description="best trials of every arm; the reference arm sends its best one")
-
-
-class Arm(_Section):
-    """A named variation of the recipe, explored with rungs of its own."""
-
-    set: Annotated[dict[str, Scalar], BeforeValidator(_by_path)] = Field(
-        default_factory=dict, description="recipe values that differ, and do not vary"
-    )
-    varies: tuple[str, ...] | None = Field(
-        None, description="paths of the space searched in this arm; null: all that its recipe has and it does not set"
-    )
-
-
-class Resources(_Section):
-    """What one trial takes, and how often it may fail."""
-
-    cpus: float = Field(1.0, gt=0, description="CPU cores of a trial")
-    gpus: float = Field(0.0, ge=0, description="GPUs of a trial; a fraction shares one")
-    max_concurrent: int | None = Field(None, ge=1, description="trials at once; null: as many as fit")
-    max_failures: int = Field(3, ge=0, description="restarts of a trial after a crash of its worker")
-
-
-class Study(_Section):
+class Study(Section):
     """A study with all defaults filled in: what ``study.yaml`` in its folder holds.
 
     Raises:
@@ -134,13 +76,17 @@ class Study(_Section):
     name: Name
     recipe: Recipe = Field(default_factory=Recipe)
     space: dict[str, AxisField]
+    require: Annotated[tuple[ExpressionField, ...], BeforeValidator(_as_list)] = Field(
+        (), description="what must hold between recipe values, for example tau1 > tau2"
+    )
     search: Search = Field(default_factory=Search)
-    stopping: Stopping = Field(default_factory=Stopping)
+    stopping: Stopping = Field(default_factory=Asha)
     seeds: Seeds = Field(default_factory=Seeds)
     confirm: Confirm = Field(default_factory=Confirm)
     arms: dict[Name, Arm] = Field(min_length=1)
     reference: str | None
     teachers: dict[Name, Teacher] = Field(default_factory=dict, description="networks that others learn from, by name")
+    budget: Budget = Field(default_factory=Budget)
     resources: Resources = Field(default_factory=Resources)
 
     @field_validator("name")
@@ -158,19 +104,22 @@ class Study(_Section):
             raise ValueError(f"reference must be one of the arms ({', '.join(self.arms)}), got {self.reference}")
         return self
 
-    @cached_property
-    def search_space(self) -> SearchSpace:
-        """What varies where an arm does not fix it.
+    # What is compared when
 
-        Raises:
-            SpaceError: The axes do not fit together.
-        """
-        return SearchSpace(self.space)
+    @cached_property
+    def rule(self) -> Rule:
+        """The stopping rule."""
+        return rule_of(self.stopping, epochs=self.recipe.epochs, mode=self.search.mode)
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs at which trials are compared."""
-        return rungs(self.stopping.grace_epochs, self.stopping.reduction_factor, self.recipe.epochs)
+        """Epochs at which trials are compared; with brackets those of the first, which has them all."""
+        return self.rule.rungs()
+
+    @property
+    def audit(self) -> float:
+        """Share of the trials that run on where the rule would end them."""
+        return float(getattr(self.stopping, "audit", 0.0))
 
     @property
     def search_seeds(self) -> list[int]:
@@ -182,9 +131,41 @@ class Study(_Section):
         """Seeds that the search never saw, common to all candidates so that differences are paired."""
         return [self.search.seed + FIRST_CONFIRM_SEED + i for i in range(self.seeds.confirm)]
 
-    def arm_values(self, arm: str) -> dict[str, Any]:
-        """The recipe of an arm where nothing of the space is applied yet, as nested plain values."""
-        return varied(self.recipe.model_dump(), self.arms[arm].set)
+    # Arms
+
+    def arm_values(self, arm: str, switches: Mapping[str, Scalar] | None = None) -> dict[str, Any]:
+        """The recipe of an arm where nothing of the space is applied yet, as nested plain values.
+
+        Args:
+            arm: Its name.
+            switches: Names of variants (``loss.name``) that the space chooses.
+        """
+        return varied(self.recipe.model_dump(), {**self.arms[arm].set, **(switches or {})})
+
+    def variants(self, arm: str) -> Iterator[dict[str, Any]]:
+        """The recipes of an arm by dotted path, one for every combination of variants that the space chooses from.
+
+        Raises:
+            pydantic.ValidationError: One is not possible.
+        """
+        for chosen in self._switches(arm):
+            with warnings.catch_warnings():  # what is hardly wanted is said of whole configurations
+                warnings.simplefilter("ignore", RecipeWarning)
+                recipe = Recipe.model_validate(self.arm_values(arm, chosen))
+            yield flatten(recipe.model_dump())
+
+    def _switches(self, arm: str) -> Iterator[dict[str, Scalar]]:
+        free = {
+            path: axis.dimension.values or ()
+            for path, axis in self.space.items()
+            if is_switch(path) and not axis.follows and self._is_searched(path, arm)
+        }
+        for values in product(*free.values()):
+            yield dict(zip(free, values, strict=True))
+
+    def _is_searched(self, path: str, arm: str) -> bool:
+        varies = self.arms[arm].varies
+        return path not in self.arms[arm].set and (varies is None or path in varies)
 
     @cached_property
     def arm_spaces(self) -> Mapping[str, SearchSpace]:
@@ -192,40 +173,113 @@ class Study(_Section):
 
         Raises:
             pydantic.ValidationError: The recipe of an arm is not possible.
+            SpaceError: The axes do not fit together.
         """
-        spaces = {}
-        for name, arm in self.arms.items():
-            known = flatten(Recipe.model_validate(self.arm_values(name)).model_dump())
-            entries = {}
-            for path, axis in self.space.items():
-                follows = isinstance(axis.dimension, Fixed)
-                if (
-                    path in arm.set
-                    or path not in known
-                    or (arm.varies is not None and not follows and path not in arm.varies)
-                ):
-                    continue
-                if axis.times is None or axis.times.path in known:
-                    entries[path] = axis
-                elif not follows:
-                    entries[path] = Axis(axis.dimension)  # this arm's loss has no such value to be rescaled by
-            spaces[name] = SearchSpace(entries)
-        return spaces
+        return {name: self._arm_space(name) for name in self.arms}
+
+    def _arm_space(self, arm: str) -> SearchSpace:
+        known = {path for values in self.variants(arm) for path in values}
+        entries = {}
+        for path, axis in self.space.items():
+            if path not in known or path in self.arms[arm].set:
+                continue
+            if not axis.follows and not self._is_searched(path, arm):
+                continue
+            if axis.names <= known:
+                entries[path] = axis
+            elif not axis.follows:
+                entries[path] = replace(axis, times=None)  # this arm has no such value to be rescaled by
+        return SearchSpace(entries, self._requirements(known)).given(self.fixed_values(arm))
+
+    def _requirements(self, known: set[str]) -> list[Expression]:
+        """Those that say something about an arm whose recipe has these values."""
+        found = []
+        for requirement in self.require:
+            try:
+                found.append(requirement.bound(known))
+            except SpaceError:
+                continue  # that some arm has the values is checked when the study is loaded
+        return found
+
+    def fixed_values(self, arm: str) -> dict[str, Any]:
+        """What all recipes of an arm have in common before the space is applied, by dotted path."""
+        first, *others = list(self.variants(arm))
+        return {path: value for path, value in first.items() if all(path in other for other in others)}
+
+    @cached_property
+    def fixed(self) -> Mapping[str, Mapping[str, Any]]:
+        """:meth:`fixed_values` of every arm."""
+        return {arm: self.fixed_values(arm) for arm in self.arms}
 
     def arm_space(self, arm: str) -> SearchSpace:
         """What varies in an arm."""
         return self.arm_spaces[arm]
 
-    def with_varies(self) -> Study:
-        """The study in which every arm names what varies in it."""
+    def points(self, arm: str) -> list[dict[str, Scalar]]:
+        """What ``search.points`` says about an arm: coordinates to try first, as far as they are given.
+
+        Raises:
+            SpaceError: A point lies outside the space.
+        """
+        return self._points[arm]
+
+    @cached_property
+    def _points(self) -> Mapping[str, list[dict[str, Scalar]]]:
+        return {arm: list(self._points_of(arm)) for arm in self.arms}
+
+    def _points_of(self, arm: str) -> Iterator[dict[str, Scalar]]:
+        space = self.arm_space(arm)
+        seen = []
+        for point in self.search.points:
+            given = {path: value for path, value in point.items() if path in space.axes}
+            coordinates = space.coordinates_of(given, self.fixed[arm]) if given else {}
+            if coordinates is None:
+                where = ", ".join(f"{path} = {value}" for path, value in given.items())
+                raise SpaceError(f"a point must lie in the space of arm {arm}, got {where}")
+            if coordinates and coordinates not in seen:
+                seen.append(coordinates)
+                yield coordinates
+
+    def resolved(self) -> Study:
+        """The study in which every arm names what varies in it, and how many trials it gets."""
         arms = {
-            name: arm.model_copy(update={"varies": tuple(self.arm_space(name).axes)}) for name, arm in self.arms.items()
+            name: arm.model_copy(
+                update={"varies": tuple(self.arm_space(name).axes), "trials": self.planned_trials(name)}
+            )
+            for name, arm in self.arms.items()
         }
         return self.model_copy(update={"arms": arms})
 
     def planned_trials(self, arm: str) -> int:
-        """How many trials an arm gets: ``search.trials``, or one where nothing varies."""
-        return self.search.trials if self.arm_space(arm).axes else 1
+        """How many trials an arm gets: as many as it or the search says, but no more than there are points.
+
+        Of a grid that is refined nobody knows beforehand how many points are new: this is the most.
+        """
+        if not self.arm_space(arm).axes:
+            return 1
+        wanted = self.arms[arm].trials or self.search.trials
+        there = self._points_there[arm]
+        if wanted is None and not isinstance(self.search.sampler, Grid):
+            wanted = DEFAULT_TRIALS
+        return there if wanted is None else min(wanted, there)
+
+    @cached_property
+    def grids(self) -> Mapping[str, list[dict[str, Scalar]]]:
+        """All points of every arm whose space has an end; of the others none."""
+        return {
+            arm: space.grid(self.fixed[arm]) if space.size is not None and space.size <= MOST_GRID_POINTS else []
+            for arm, space in self.arm_spaces.items()
+        }
+
+    @cached_property
+    def _points_there(self) -> Mapping[str, int]:
+        there = {arm: len(points) or sys.maxsize for arm, points in self.grids.items()}
+        if isinstance(self.search.sampler, Grid):
+            for arm in there:
+                stepped = sum(is_refinable(axis) for axis in self.arm_space(arm).axes.values())
+                fine, tried = (points**stepped for points in _REFINED_POINTS)
+                there[arm] += self.search.sampler.refine * (fine - tried)
+        return there
 
     def resolve(self, arm: str, coordinates: Coordinates) -> tuple[dict[str, Scalar], Recipe]:
         """The recipe of an arm at these coordinates.
@@ -234,12 +288,15 @@ class Study(_Section):
             The values that the coordinates give, by dotted path, and the whole recipe.
 
         Raises:
-            SpaceError: A factor of the space names no number.
+            SpaceError: A factor or formula of the space gives no number.
             pydantic.ValidationError: The values are not possible.
         """
-        base = self.arm_values(arm)
+        switches = {path: value for path, value in coordinates.items() if is_switch(path)}
+        base = Recipe.model_validate(self.arm_values(arm, switches)).model_dump()
         params = self.arm_space(arm).resolve(coordinates, flatten(base))
         return params, Recipe.model_validate(with_values(base, params))
+
+    # Teachers
 
     @cached_property
     def needed_teachers(self) -> tuple[str, ...]:
@@ -250,15 +307,26 @@ class Study(_Section):
         """
         names: list[str] = []
         for arm in self.arms:
-            values = flatten(self.arm_values(arm))
             space = self.arm_space(arm)
-            for path in NAMES_OF_TEACHERS:
-                if path in space.axes:
-                    names += [str(name) for name in space.axes[path].dimension.extremes()]
-                elif values.get(path) is not None:
-                    names.append(str(values[path]))
+            for values in self.variants(arm):
+                for path in NAMES_OF_TEACHERS:
+                    if path in space.axes:
+                        names += [str(name) for name in space.axes[path].dimension.extremes()]
+                    elif values.get(path) is not None:
+                        names.append(str(values[path]))
         return in_order(names, self.teachers)
 
     def to_yaml(self) -> str:
         """The study as a file that ``Study`` reads back unchanged."""
         return yaml.safe_dump(self.model_dump(mode="json", by_alias=True), sort_keys=False, width=120)
+
+
+def is_switch(path: str) -> bool:
+    """Whether a recipe path names the variant of a section, such as ``loss.name``."""
+    return str(path).endswith(".name")
+
+
+def is_refinable(axis: Axis) -> bool:
+    """Whether a finer grid has new points between those of an axis: listed numbers, or numbers with a step."""
+    values: Sequence[Scalar] = axis.dimension.values or () if axis.dimension.is_ordered else ()
+    return len(values) > 1 and all(isinstance(value, float | int) for value in values)

@@ -76,7 +76,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
             if trial is not None:
                 self._placeholders_left = self._slots
                 return trial_config(self._conductor.study, trial, self._folder)
-            if self._conductor.finished:
+            if self._conductor.at_rest:
                 return str(Searcher.FINISHED)
             if not self._conductor.between_stages or self._placeholders_left == 0:
                 return None
@@ -173,7 +173,7 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
         "trial": trial.name,
         "recipe": trial.recipe,
         "seeds": trial.seeds,
-        "return_at": list(study.rungs) if explore else [],
+        "return_at": list(study.rule.rungs(study.rule.bracket(trial.number))) if explore else [],
         "report_every_s": REPORT_EVERY_S,
         "test": trial.stage is Stage.CONFIRM,
         "checkpoints": str(checkpoint_folder(folder, trial)),

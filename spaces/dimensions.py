@@ -1,22 +1,33 @@
-"""One dimension of a search space: its range, its checks, and its map to the unit interval."""
+"""What every dimension of a search space can do, those that list their values, and how a study file writes them all."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from spaces.errors import SpaceError
-
-Scalar = float | int | bool | str
-"""A value of a recipe that a study may search or set."""
+from spaces.ranges import Integer, LogUniform, Uniform
+from spaces.scalars import TOLERANCE, Scalar, is_number, is_same, written
 
 
 class Dimension(Protocol):
     """What every dimension can do."""
+
+    is_ordered: ClassVar[bool]
+    """Whether neighbours in ``encode`` are alike, so that a model may learn from one about the other."""
+
+    @property
+    def count(self) -> int | None:
+        """How many values there are; None if there is no end to them."""
+
+    @property
+    def values(self) -> tuple[Scalar, ...] | None:
+        """All values in their order; None if there is no end to them."""
 
     def encode(self, value: Scalar) -> float:
         """The place of ``value`` in the unit interval."""
@@ -27,10 +38,13 @@ class Dimension(Protocol):
     def contains(self, value: Scalar) -> bool:
         """Whether ``value`` may be proposed."""
 
-    def extremes(self) -> Sequence[Scalar]:
-        """Values that are legal if every value of the dimension is: both ends, or all choices."""
+    def snap(self, value: Scalar) -> Scalar | None:
+        """The possible value that ``value`` is but for rounding; None if it is none."""
 
-    def spec(self) -> dict[str, Any]:  # Any: a list, or the one number of what is fixed
+    def extremes(self) -> Sequence[Scalar]:
+        """Values that are legal if every value of the dimension is: both ends, or all listed."""
+
+    def spec(self) -> dict[str, Any]:  # Any: a list, or a number beside it
         """The dimension as a study file writes it."""
 
 
@@ -39,110 +53,30 @@ def sample(dimension: Dimension, rng: np.random.Generator) -> Scalar:
     return dimension.decode(float(rng.random()))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_ends(kind: str, low: float, high: float) -> None:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise SpaceError(f"the ends of a {kind} range must be finite, got [{low:g}, {high:g}]")
-    if not low < high:
-        raise SpaceError(f"a {kind} range must have low < high, got [{low:g}, {high:g}]")
-
-
 @dataclass(frozen=True, slots=True)
-class Uniform:
-    """Every value of [low, high] is as likely as any other.
-
-    Raises:
-        SpaceError: Not ``low < high``, or an end is not finite.
-    """
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        _check_ends("uniform", self.low, self.high)
-
-    def encode(self, value: Scalar) -> float:
-        """The share of the range below ``value``."""
-        return (float(value) - self.low) / (self.high - self.low)
-
-    def decode(self, unit: float) -> float:
-        """The value with that share of the range below it."""
-        return min(max(self.low + unit * (self.high - self.low), self.low), self.high)
-
-    def contains(self, value: Scalar) -> bool:
-        """Whether ``value`` is a number in [low, high]."""
-        return _is_number(value) and self.low <= float(value) <= self.high
-
-    def extremes(self) -> tuple[float, float]:
-        """Both ends."""
-        return (self.low, self.high)
-
-    def spec(self) -> dict[str, list[Scalar]]:
-        """``{uniform: [low, high]}``."""
-        return {"uniform": [self.low, self.high]}
-
-
-@dataclass(frozen=True, slots=True)
-class LogUniform:
-    """Every factor is as likely as any other: the logarithm is uniform on [log low, log high].
-
-    Raises:
-        SpaceError: Not ``0 < low < high``, or an end is not finite.
-    """
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        _check_ends("log", self.low, self.high)
-        if self.low <= 0:
-            raise SpaceError(
-                f"a log range must have low > 0, got [{self.low:g}, {self.high:g}]; 0.01 is a usual low end"
-            )
-
-    def encode(self, value: Scalar) -> float:
-        """The share of the range's logarithm below ``value``."""
-        return math.log(float(value) / self.low) / math.log(self.high / self.low)
-
-    def decode(self, unit: float) -> float:
-        """The value with that share of the range's logarithm below it."""
-        return min(max(self.low * math.pow(self.high / self.low, unit), self.low), self.high)
-
-    def contains(self, value: Scalar) -> bool:
-        """Whether ``value`` is a number in [low, high]."""
-        return _is_number(value) and self.low <= float(value) <= self.high
-
-    def extremes(self) -> tuple[float, float]:
-        """Both ends."""
-        return (self.low, self.high)
-
-    def spec(self) -> dict[str, list[Scalar]]:
-        """``{log: [low, high]}``."""
-        return {"log": [self.low, self.high]}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a few values, without an order.
-
-    Raises:
-        SpaceError: No value, or one twice.
-    """
+class _Listed:
+    """Values one after the other, each with the same share of the unit interval."""
 
     values: tuple[Scalar, ...]
 
+    kind: ClassVar[str]
+
     def __post_init__(self) -> None:
         if not self.values:
-            raise SpaceError("a choice must name at least one value, got []")
+            raise SpaceError(f"a {self.kind} must name at least one value, got []")
         if len(set(self.values)) < len(self.values):
-            raise SpaceError(f"a choice must name every value once, got {list(self.values)}")
+            raise SpaceError(f"a {self.kind} must name every value once, got {written(self.values)}")
+        if any(is_number(value) and not math.isfinite(value) for value in self.values):
+            raise SpaceError(f"a {self.kind} must name finite numbers, got {written(self.values)}")
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.values)
 
     def encode(self, value: Scalar) -> float:
         """The middle of the value's share of the unit interval."""
-        return (self.values.index(value) + 0.5) / len(self.values)
+        return ([is_same(value, mine) for mine in self.values].index(True) + 0.5) / len(self.values)
 
     def decode(self, unit: float) -> Scalar:
         """The value whose share of the unit interval holds ``unit``."""
@@ -150,81 +84,121 @@ class Choice:
 
     def contains(self, value: Scalar) -> bool:
         """Whether ``value`` is one of the values."""
-        return value in self.values
+        return any(is_same(value, mine) for mine in self.values)
+
+    def snap(self, value: Scalar) -> Scalar | None:
+        """The possible value that ``value`` is but for rounding; None if it is none."""
+        for mine in self.values:
+            if is_same(value, mine):
+                return mine
+            if is_number(value) and is_number(mine) and math.isclose(value, mine, rel_tol=TOLERANCE):
+                return mine
+        return None
 
     def extremes(self) -> tuple[Scalar, ...]:
         """All values."""
         return self.values
 
     def spec(self) -> dict[str, list[Scalar]]:
-        """``{choice: [...]}``."""
-        return {"choice": list(self.values)}
+        """``{choice: [...]}`` or ``{grid: [...]}``."""
+        return {self.kind: list(self.values)}
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
-    """One number that no sampler sees: it follows another value of the recipe by the factor of its axis.
+class Choice(_Listed):
+    """One of a few values, without an order.
 
     Raises:
-        SpaceError: It is not a finite number.
+        SpaceError: No value, one twice, or a number that is not finite.
     """
 
-    value: float
-
-    def __post_init__(self) -> None:
-        if not _is_number(self.value) or not math.isfinite(self.value):
-            hint = "; YAML reads 1e-3 as text, write 1.0e-3" if isinstance(self.value, str) else ""
-            raise SpaceError(f"a fixed value must be a finite number, got {self.value!r}{hint}")
-
-    def encode(self, value: Scalar) -> float:
-        """The middle: there is only one place."""
-        return 0.5
-
-    def decode(self, unit: float) -> float:
-        """The number, wherever ``unit`` is."""
-        return self.value
-
-    def contains(self, value: Scalar) -> bool:
-        """Whether ``value`` is that number."""
-        return value == self.value
-
-    def extremes(self) -> tuple[float]:
-        """That number."""
-        return (self.value,)
-
-    def spec(self) -> dict[str, float]:
-        """``{fixed: value}``."""
-        return {"fixed": self.value}
+    kind: ClassVar[str] = "choice"
+    is_ordered: ClassVar[bool] = False
 
 
-KINDS: Mapping[str, str] = {"log": "[low, high]", "uniform": "[low, high]", "choice": "[value, ...]"}
-"""How a study file writes each kind of dimension that varies."""
+@dataclass(frozen=True, slots=True)
+class Grid(_Listed):
+    """One of a few numbers or words whose order means something: neighbours are alike.
+
+    Raises:
+        SpaceError: As for :class:`Choice`.
+    """
+
+    kind: ClassVar[str] = "grid"
+    is_ordered: ClassVar[bool] = True
+
+
+KINDS: Mapping[str, str] = {
+    "log": "[low, high]",
+    "uniform": "[low, high]",
+    "int": "[low, high]",
+    "log_int": "[low, high]",
+    "choice": "[value, ...]",
+    "grid": "[value, ...]",
+}
+"""How a study file writes each kind of dimension; beside ``uniform`` and ``int`` may stand ``step``."""
+
+_USAGE = "write it as " + ", ".join(f"{{{kind}: {form}}}" for kind, form in KINDS.items())
+_STEPPED = ("uniform", "int")
 
 
 def parse_dimension(spec: object) -> Dimension:
-    """The dimension that a study file writes as ``{log: [0.01, 10]}``, ``{uniform: ...}`` or ``{choice: ...}``.
-
-    ``{fixed: 0.1}`` is one, too: that of a value which does not vary itself.
+    """The dimension that a study file writes as ``{log: [0.01, 10]}`` or ``{uniform: [0.1, 0.9], step: 0.1}``.
 
     Args:
-        spec: A mapping with one key.
+        spec: A mapping with one key of :data:`KINDS`, and perhaps ``step``.
 
     Raises:
         SpaceError: It is not such a mapping, or the range is impossible.
     """
-    if isinstance(spec, Mapping) and len(spec) == 1 and "fixed" in spec:
-        return Fixed(spec["fixed"])
-    usage = "write it as " + " or ".join(f"{{{kind}: {form}}}" for kind, form in KINDS.items())
-    if not isinstance(spec, Mapping) or len(spec) != 1 or next(iter(spec)) not in KINDS:
-        raise SpaceError(f"a dimension must have exactly one kind, got {spec!r}; {usage}")
-    kind, values = next(iter(spec.items()))
-    if not isinstance(values, list | tuple):
-        raise SpaceError(f"{kind} must have a list, got {values!r}; {usage}")
-    if kind == "choice":
-        if not all(isinstance(value, Scalar) for value in values):
-            raise SpaceError(f"a choice must name plain values, got {list(values)}")
-        return Choice(tuple(values))
-    if len(values) != 2 or not all(_is_number(value) for value in values):
-        written = "; YAML reads 1e-3 as text, write 1.0e-3" if any(isinstance(value, str) for value in values) else ""
-        raise SpaceError(f"a {kind} range must have two numbers, got {list(values)}{written or f'; {usage}'}")
-    return (LogUniform if kind == "log" else Uniform)(float(values[0]), float(values[1]))
+    if not isinstance(spec, Mapping):
+        raise SpaceError(f"a dimension must have exactly one kind, got {written(spec)}; {_USAGE}")
+    kinds = [key for key in spec if key in KINDS]
+    for key in spec:
+        if key not in KINDS and key != "step":
+            close = difflib.get_close_matches(str(key), [*KINDS, "step"], n=1)
+            remedy = f"did you mean {close[0]}?" if close else _USAGE
+            raise SpaceError(f"a dimension must have exactly one kind, got {key} in {written(spec)}; {remedy}")
+    if len(kinds) != 1:
+        raise SpaceError(f"a dimension must have exactly one kind, got {written(spec)}; {_USAGE}")
+    kind, listed = kinds[0], spec[kinds[0]]
+    if "step" in spec and kind not in _STEPPED:
+        raise SpaceError(
+            f"a step must stand beside {' or '.join(_STEPPED)}, got {written(spec)}; list what you want as a grid"
+        )
+    if not isinstance(listed, list | tuple):
+        raise SpaceError(f"{kind} must have a list, got {written(listed)}; {_USAGE}")
+    if kind in ("choice", "grid"):
+        return _listed(kind, listed)
+    if len(listed) != 2:
+        raise SpaceError(f"a {kind} range must have two numbers, got {written(listed)}; {_USAGE}")
+    if kind in ("int", "log_int"):
+        ends = [_whole(f"a {kind} range must have two whole numbers", value) for value in listed]
+        by = _whole("the step of an int range must be a whole number", spec.get("step", 1))
+        return Integer(ends[0], ends[1], by, log=kind == "log_int")
+    low, high = (_number(f"a {kind} range must have two numbers", value) for value in listed)
+    if kind == "log":
+        return LogUniform(low, high)
+    return Uniform(low, high, _number("a step must be a number", spec["step"]) if "step" in spec else None)
+
+
+def _listed(kind: str, values: Sequence[object]) -> Dimension:
+    plain = [value for value in values if isinstance(value, Scalar)]
+    if len(plain) < len(values) or (kind == "grid" and any(isinstance(value, bool) for value in values)):
+        allowed = "plain values" if kind == "choice" else "numbers or words"
+        raise SpaceError(f"a {kind} must name {allowed}, got {written(values)}")
+    make: Callable[[tuple[Scalar, ...]], Dimension] = Choice if kind == "choice" else Grid
+    return make(tuple(plain))
+
+
+def _number(rule: str, value: object) -> float:
+    if not is_number(value):
+        hint = "; YAML reads 1e-3 as text, write 1.0e-3" if isinstance(value, str) else ""
+        raise SpaceError(f"{rule}, got {value!r}{hint}")
+    return float(value)
+
+
+def _whole(rule: str, value: object) -> int:
+    if not is_number(value) or value != value // 1:
+        raise SpaceError(f"{rule}, got {value!r}; use uniform, or list them as a grid")
+    return int(value)

@@ -1,160 +1,309 @@
-"""SearchSpace: which values of a recipe vary, over what, and in which coordinates."""
+"""SearchSpace: which values of a recipe vary, over what, under which conditions, and in which coordinates."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from spaces.dimensions import Dimension, Fixed, Scalar, parse_dimension, sample
+from spaces import points
+from spaces.axis import Axis
 from spaces.errors import SpaceError
+from spaces.expressions import Expression
+from spaces.narrowing import widenings
+from spaces.refinement import refined
+from spaces.scalars import Scalar, is_number, is_same, written
 
 Coordinates = Mapping[str, Scalar]
-"""What a sampler chooses: a value for every dimension, by dotted recipe path."""
+"""What a sampler chooses: a value for every active axis, by dotted recipe path."""
 
-_TIMES = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:\*\*\s*([+-]?\d+(?:\.\d+)?))?\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A factor ``value_of(path) ** exponent`` between a coordinate and the value in the recipe."""
-
-    path: str
-    exponent: float
-
-    @classmethod
-    def parse(cls, text: object) -> Scale:
-        """The factor that a study file writes as ``"loss.beta ** -1"``.
-
-        Raises:
-            SpaceError: It is not a path, or a path to the power of a number.
-        """
-        match = _TIMES.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
-            raise SpaceError(f"times must be a recipe path to a power, got {text!r}; write it as 'loss.beta ** -1'")
-        return cls(match[1], float(match[2] or 1))
-
-    def spec(self) -> str:
-        """The factor as a study file writes it."""
-        return f"{self.path} ** {self.exponent:g}"
+MOST_VALUES_OF_A_PARENT = 1_000
+"""Values of what conditions are on: points are counted for each of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A dimension, with the factor that turns its coordinate into the recipe's value.
-
-    With a fixed dimension it does not vary by itself, but follows the value that the factor names.
-
-    Raises:
-        SpaceError: The dimension is fixed, and there is no factor.
-    """
-
-    dimension: Dimension
-    times: Scale | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.dimension, Fixed) and self.times is None:
-            raise SpaceError(
-                f"a fixed value must have times, got {{fixed: {self.dimension.value}}} alone; "
-                "a value that follows no other belongs in the recipe"
-            )
-
-    @classmethod
-    def parse(cls, spec: object) -> Axis:
-        """The axis that a study file writes as ``{log: [0.001, 1], times: "loss.beta ** -1"}``.
-
-        A value that only follows another one is written as ``{fixed: 5.0e-4, times: "loss.beta ** 1"}``.
-
-        Raises:
-            SpaceError: The dimension or the factor is not possible.
-        """
-        if not isinstance(spec, Mapping) or "times" not in spec:
-            return cls(parse_dimension(spec))
-        dimension = parse_dimension({key: value for key, value in spec.items() if key != "times"})
-        return cls(dimension, Scale.parse(spec["times"]))
-
-    def spec(self) -> dict[str, object]:
-        """The axis as a study file writes it."""
-        return {**self.dimension.spec(), **({"times": self.times.spec()} if self.times else {})}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchSpace:
     """The values of a recipe that a study searches, and those that follow them.
 
     A coordinate may be rescaled: with ``times: "loss.beta ** -1"`` the sampler moves in ``lr * beta``, in which
     the best learning rate hardly depends on beta (methods.md A.5), and the recipe gets ``lr = coordinate / beta``.
 
-    A derived value has no coordinate: with ``{fixed: 5.0e-4, times: "loss.beta ** 1"}`` the recipe gets
-    ``5.0e-4 * beta``. Samplers and coordinates do not know it.
+    A derived value has no coordinate: with ``equals: "0.0005 * loss.beta"`` the recipe gets that. Samplers and
+    coordinates do not know it.
+
+    An axis may be conditional: with ``when: {loss.name: tampered}`` it is active, and has a coordinate, only where the
+    recipe value ``loss.name``, its parent, is that; :meth:`given` settles conditions on values that do not vary.
 
     Attributes:
         entries: Everything, by dotted path.
+        require: What must hold of the recipe's values, wherever they exist.
 
     Raises:
-        SpaceError: A factor names its own path, or one that is itself rescaled.
+        SpaceError: A formula names its own path or one that is rescaled or derived; a condition names such a path, one
+            without a short list of values, or in a circle itself; a requirement is not true or false.
     """
 
     entries: Mapping[str, Axis]
+    require: Sequence[Expression] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "require", tuple(self.require))
         for path, axis in self.entries.items():
-            if axis.times is None:
-                continue
-            other = self.entries.get(axis.times.path)
-            if axis.times.path == path or (other is not None and other.times is not None):
-                raise SpaceError(
-                    f"times must name a value that is not rescaled itself, got {axis.times.path} for {path}"
-                )
+            for name in sorted(axis.names):
+                if name == path or (name in self.entries and self.entries[name].formula is not None):
+                    key = "equals" if axis.follows else "times"
+                    raise SpaceError(f"{key} must name a value that is not rescaled itself, got {name} for {path}")
+            for parent in axis.when:
+                if parent in self.entries:
+                    self._check_parent(path, parent)
+        assert self.parents_first is not None  # finds circles
+        for condition in self.require:
+            if not condition.is_condition:
+                raise SpaceError(f"require must be a condition such as 'tau1 > tau2', got {condition.text!r}")
 
-    @property
+    def _check_parent(self, path: str, parent: str) -> None:
+        axis = self.entries[parent]
+        if axis.formula is not None:
+            raise SpaceError(f"when must name a value that is not rescaled itself, got {parent} for {path}")
+        if axis.dimension.count is None or axis.dimension.count > MOST_VALUES_OF_A_PARENT:
+            raise SpaceError(
+                f"when must name a value with at most {MOST_VALUES_OF_A_PARENT:,} choices, got {parent}: "
+                f"{written(axis.dimension.spec())} for {path}; make it a choice or a grid"
+            )
+
+    @cached_property
     def axes(self) -> dict[str, Axis]:
-        """What varies."""
-        return {path: axis for path, axis in self.entries.items() if not isinstance(axis.dimension, Fixed)}
+        """What may vary, conditional axes among them."""
+        return {path: axis for path, axis in self.entries.items() if not axis.follows}
 
-    @property
+    @cached_property
     def derived(self) -> dict[str, Axis]:
-        """What follows another value and does not vary by itself."""
-        return {path: axis for path, axis in self.entries.items() if isinstance(axis.dimension, Fixed)}
+        """What follows other values and does not vary by itself."""
+        return {path: axis for path, axis in self.entries.items() if axis.follows}
 
-    def sample(self, rng: np.random.Generator) -> dict[str, Scalar]:
-        """Coordinates drawn evenly, each dimension in its own scale."""
-        return {path: sample(axis.dimension, rng) for path, axis in self.axes.items()}
+    @cached_property
+    def parents_first(self) -> tuple[str, ...]:
+        """All paths, each after those that its condition names."""
+        order: dict[str, None] = {}
 
-    def contains(self, coordinates: Coordinates) -> bool:
-        """Whether the coordinates have exactly the paths that vary, each with a possible value."""
-        axes = self.axes
-        return coordinates.keys() == axes.keys() and all(
-            axes[path].dimension.contains(value) for path, value in coordinates.items()
+        def add(path: str, above: tuple[str, ...]) -> None:
+            if path in above:
+                circle = " -> ".join((*above[above.index(path) :], path))
+                raise SpaceError(f"conditions must not form a circle, got {circle}; leave one when out")
+            for parent in self.entries[path].when:
+                if parent in self.entries:
+                    add(parent, (*above, path))
+            order[path] = None
+
+        for path in self.entries:
+            add(path, ())
+        return tuple(order)
+
+    # Conditions
+
+    def given(self, fixed: Mapping[str, Scalar]) -> SearchSpace:
+        """The space in which all conditions are on what varies in it; the others are settled.
+
+        Args:
+            fixed: Values of the recipe that do not vary, by dotted path.
+        """
+        kept: dict[str, Axis] = {}
+        for path in self.parents_first:
+            when = self.entries[path].when
+            settled = {parent: values for parent, values in when.items() if parent not in self.entries}
+            rest = {parent: values for parent, values in when.items() if parent in self.entries}
+            holds = all(_is_among(fixed.get(parent), values) for parent, values in settled.items())
+            if holds and rest.keys() <= kept.keys():
+                kept[path] = replace(self.entries[path], when=rest)
+        lost = {path for path in self.entries if path not in kept and fixed.get(path) is None}
+        for path, axis in list(kept.items()):
+            if axis.names & lost and axis.follows:
+                del kept[path]
+            elif axis.names & lost:
+                kept[path] = replace(axis, times=None)
+        return SearchSpace({path: kept[path] for path in self.entries if path in kept}, self.require)
+
+    def active(self, coordinates: Coordinates) -> dict[str, Axis]:
+        """The axes whose conditions hold at these coordinates, in order: those that coordinates must have."""
+        return {path: axis for path, axis in self.axes.items() if self.is_active(path, coordinates)}
+
+    def is_active(self, path: str, coordinates: Coordinates) -> bool:
+        """Whether the condition of a path holds at these coordinates, and that of its parents.
+
+        Raises:
+            SpaceError: It is on a value that does not vary here.
+        """
+        for parent, values in self.entries[path].when.items():
+            if parent not in self.axes:
+                raise SpaceError(f"when of {path} must name a value that varies, got {parent}; settle it with given()")
+            if not _is_among(coordinates.get(parent), values) or not self.is_active(parent, coordinates):
+                return False
+        return True
+
+    def can_hold(self, when: Mapping[str, Sequence[Scalar]]) -> bool:
+        """Whether a condition can hold, as far as it is on what varies here."""
+        return all(
+            any(self.axes[parent].dimension.contains(value) for value in values)
+            for parent, values in when.items()
+            if parent in self.axes
         )
 
-    def without(self, paths: Collection[str]) -> SearchSpace:
-        """The space in which these paths no longer vary, nor follow another value."""
-        return SearchSpace({path: axis for path, axis in self.entries.items() if path not in paths})
+    def contains(self, coordinates: Coordinates) -> bool:
+        """Whether the coordinates have exactly the active paths, each with a possible value."""
+        active = self.active(coordinates)
+        return coordinates.keys() == active.keys() and all(
+            axis.dimension.contains(coordinates[path]) for path, axis in active.items()
+        )
+
+    # Recipe values
 
     def resolve(self, coordinates: Coordinates, fixed: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """The recipe's values at these coordinates.
 
+        Where a formula names a value that is not there for a condition, or because the coordinates choose a variant
+        (``loss.name``) without it, its axis is not rescaled, and a derived value is left as the recipe has it.
+
         Args:
-            coordinates: A value for every dimension that varies.
-            fixed: Values of the recipe that factors may name and that do not vary, by dotted path.
+            coordinates: A value for every active axis.
+            fixed: Values of the recipe that do not vary, by dotted path.
 
         Returns:
-            A value for every path of the space, derived ones included.
+            A value for every path that is active, derived ones included.
 
         Raises:
-            SpaceError: A factor names a path with no number to it.
+            SpaceError: A formula names a path without a value, or gives no value, or a factor is not > 0.
         """
-        values = {**fixed, **coordinates}
-        params = dict(coordinates)
+        plain = {path: value for path, value in coordinates.items() if self.entries[path].formula is None}
+        known = {**fixed, **plain}
+        values: dict[str, Scalar] = {}
         for path, axis in self.entries.items():
-            if axis.times is None:
+            if not self.is_active(path, coordinates):
                 continue
-            base = values.get(axis.times.path)
-            if isinstance(base, bool) or not isinstance(base, int | float):
-                raise SpaceError(f"times of {path} must name a number of the recipe, got {axis.times.path} = {base!r}")
-            unscaled = axis.dimension.value if isinstance(axis.dimension, Fixed) else coordinates[path]
-            params[path] = float(unscaled) * float(base) ** axis.times.exponent
-        return params
+            if axis.formula is None or self._lacks(path, known):
+                if not axis.follows:
+                    values[path] = coordinates[path]
+            elif axis.equals is not None:
+                values[path] = axis.equals.evaluate(known)
+            else:
+                values[path] = float(coordinates[path]) * _factor(path, axis, known)
+        return values
+
+    def _lacks(self, path: str, known: Mapping[str, Scalar]) -> bool:
+        """Whether a value that the formula of a path names is rightly missing.
+
+        Raises:
+            SpaceError: It is missing, and should not be.
+        """
+        missing = [name for name in sorted(self.entries[path].names) if known.get(name) is None]
+        for name in missing:
+            variant = f"{name.rpartition('.')[0]}.name"
+            if name not in self.entries and variant not in self.axes:
+                key = "equals" if self.entries[path].follows else "times"
+                raise SpaceError(f"{key} of {path} must name values of the recipe, got {name}, which has none")
+        return bool(missing)
+
+    def coordinates_of(self, values: Mapping[str, Scalar], fixed: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+        """The coordinates at which the recipe has these values: the inverse of :meth:`resolve`.
+
+        Args:
+            values: Values of the recipe by dotted path. Those that do not vary here, be it for a condition, count for
+                nothing; what is missing is missing in the coordinates, too, and so is what is rescaled by it.
+            fixed: Values of the recipe that do not vary, by dotted path.
+
+        Returns:
+            Coordinates with possible values, or None if a value is not possible.
+        """
+        found: dict[str, Scalar] = {}
+        for path in self.parents_first:
+            axis = self.entries[path]
+            if path not in values or axis.formula is not None or not self.is_active(path, found):
+                continue
+            nearest = axis.dimension.snap(values[path])
+            if nearest is None:
+                return None
+            found[path] = nearest
+        active = self.active(found)
+        known = {path: value for path, value in fixed.items() if path not in active} | found
+        for path, axis in active.items():
+            if axis.times is None or path not in values or any(n in active and n not in found for n in axis.names):
+                continue
+            value = values[path]
+            if not is_number(value):
+                return None
+            factor = 1.0 if self._lacks(path, known) else _factor(path, axis, known)
+            nearest = axis.dimension.snap(value / factor)
+            if nearest is None:
+                return None
+            found[path] = nearest
+        return {path: found[path] for path in active if path in found}
+
+    def feasible(self, coordinates: Coordinates, fixed: Mapping[str, Scalar]) -> bool:
+        """Whether all requirements hold; one that names a value that is not there, or not active, does.
+
+        Args:
+            coordinates: A value for every active axis.
+            fixed: Values of the recipe that do not vary, by dotted path.
+
+        Raises:
+            SpaceError: As for :meth:`resolve`, or a requirement cannot be computed.
+        """
+        if not self.require:
+            return True
+        values = self.resolve(coordinates, fixed)
+        known = {path: value for path, value in fixed.items() if path not in self.entries} | values
+        return all(
+            condition.evaluate(known) is True
+            for condition in self.require
+            if all(known.get(name) is not None for name in condition.names)
+        )
+
+    # Points
+
+    def sample(self, rng: np.random.Generator, fixed: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Coordinates drawn evenly from the feasible ones; see :func:`spaces.points.sample`."""
+        return points.sample(self, rng, fixed)
+
+    @property
+    def size(self) -> int | None:
+        """How many points there are, feasible or not; None if a dimension has no end of values."""
+        return points.size(self)
+
+    def grid(self, fixed: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
+        """All feasible points, the last value varying fastest; see :func:`spaces.points.grid`."""
+        return points.grid(self, fixed)
+
+    # Other spaces
+
+    def refined(self, best: Coordinates) -> SearchSpace:
+        """The finer grid around the best point of this one: one step to each side, within the range, at half the step.
+
+        What has no step is held at the best. After k rounds, each on the space of the last one, a step is 1/2^k of what
+        it was at first: from alpha 0.1, 0.2, ..., 0.9 with the best at 0.3 to 0.2, 0.25, ..., 0.4 as the paper did.
+
+        Args:
+            best: Coordinates of the best point.
+        """
+        entries = {
+            path: replace(axis, dimension=refined(axis.dimension, best[path])) if path in best else axis
+            for path, axis in self.entries.items()
+        }
+        return SearchSpace(entries, self.require)
+
+    def narrower_than(self, other: SearchSpace) -> list[str]:
+        """How this space reaches beyond another one, in words; nothing if it is part of it."""
+        return widenings(self, other)
+
+
+def _is_among(value: Scalar | None, values: Sequence[Scalar]) -> bool:
+    return any(is_same(value, item) for item in values)
+
+
+def _factor(path: str, axis: Axis, known: Mapping[str, Scalar]) -> float:
+    assert axis.times is not None
+    factor = axis.times.evaluate(known)
+    if not is_number(factor) or factor <= 0:
+        at = ", ".join(f"{name} = {written(known[name])}" for name in sorted(axis.names))
+        raise SpaceError(f"times of {path} must be > 0, got {axis.times.text!r} = {written(factor)} at {at}")
+    return float(factor)

@@ -4,32 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spaces.dimensions import Dimension, LogUniform, Scalar, Uniform
+from spaces.axis import Axis
+from spaces.dimensions import Dimension, Grid
 from spaces.errors import SpaceError
+from spaces.expressions import Expression
 from spaces.learning_rate import LEARNING_RATE_PATH, rescaled
-from spaces.space import Axis, SearchSpace
+from spaces.ranges import LogUniform, Uniform
+from spaces.scalars import Scalar
+from spaces.space import SearchSpace
+
+BETA = LogUniform(0.01, 10.0)
+"""The good region of inverse temperatures in "Temperature check" (arXiv 2010.07344)."""
+
+LOGIT_NORM = Grid((0.0, 0.01, 0.1, 1.0, 10.0, 100.0))
+"""Norms of beta * logits at the start, the other axis of "Temperature check"; the values are ours (methods.md A.7)."""
+
+ALPHA = Uniform(0.05, 1.0)
+"""Exponents of "Softmax Gradient Tampering" (arXiv 2111.12495), from the lowest of its figures to the plain one."""
+
+COARSE_ALPHA = Uniform(0.1, 0.9, step=0.1)
+"""The first grid of that paper."""
+
+FINE_ALPHA = Uniform(0.2, 0.4, step=0.05)
+"""Its second grid: what ``refine`` makes of the first one around 0.3."""
+
+TAU1 = Uniform(2.5, 8.0)
+"""Temperatures of the true class for "Asymmetric Temperature Scaling ..." (arXiv 2210.04427).
+
+Its grid is 1 to 6; the range, ours, begins where tau2 is at least 0.5 for every gap, and leaves room above.
+"""
+
+GAP = Uniform(1.0, 2.0)
+"""tau1 - tau2, as that paper advises."""
+
+ORDERED_TEMPERATURES = Expression.parse("loss.tau1 > loss.tau2 and loss.tau2 > 0")
+"""What that paper requires, for ranges of tau1 and gap in which it does not hold everywhere."""
+
+LAMBDA = Uniform(0.1, 0.9)
+"""Share of distillation around that paper's 0.5, without the ends, where one part of the loss hardly counts."""
 
 LEARNING_RATES: Mapping[str, Dimension] = {"sgd": LogUniform(1e-3, 1.0), "adamw": LogUniform(1e-4, 0.1)}
 """Learning rates worth trying at temperature 1, by the name of the optimizer."""
 
 TEMPERATURES: Mapping[str, Mapping[str, Dimension]] = {
-    "tempered": {"loss.beta": LogUniform(0.01, 10.0)},
-    "tampered": {"loss.alpha": Uniform(0.05, 1.0)},
-    "distilled": {
-        "loss.tau1": Uniform(2.5, 8.0),
-        "loss.gap": Uniform(1.0, 2.0),
-        "loss.weight": Uniform(0.1, 0.9),
-    },
+    "tempered": {"loss.beta": BETA},
+    "tampered": {"loss.alpha": ALPHA},
+    "distilled": {"loss.tau1": TAU1, "loss.gap": GAP, "loss.weight": LAMBDA},
 }
-"""What is the method's own, by the name of the loss.
-
-* ``tempered``: the good region of inverse temperatures in "Temperature check" (arXiv 2010.07344).
-* ``tampered``: exponents of "Softmax Gradient Tampering" (arXiv 2111.12495), the lowest and the plain one its ends.
-* ``distilled``: gap = tau1 - tau2 as "Asymmetric Temperature Scaling ..." (arXiv 2210.04427) advises. Its grid of tau1
-  is 1 to 6; the range begins where tau2 is at least 0.5 for every gap, and leaves room above. weight is lambda around
-  the paper's 0.5, without the ends, where one of both parts of the loss hardly counts. The ranges of tau1 and weight
-  are ours.
-"""
+"""What is the method's own, by the name of the loss."""
 
 PLAIN: Mapping[str, Mapping[str, Scalar]] = {
     "tempered": {"loss.beta": 1.0},

@@ -49,7 +49,7 @@ def test_only_the_shells_and_the_runner_know_ray_in_search():
         ("import spaces", {"torch", "ray", "optuna", "pyarrow", "mlflow"}),
         ("import trainables, trainables.models, trainables.data", {"torch", "ray", "mlflow", "sklearn"}),
         ("import results, results.schema, results.store, results.query, results.report", {"torch", "ray", "mlflow"}),
-        ("import search.asha, search.history, search.conductor, search.study_file", {"torch", "ray", "mlflow"}),
+        ("import search.stopping, search.history, search.conductor, search.study_file", {"torch", "ray", "mlflow"}),
         ("import search.cli", {"torch", "ray", "mlflow", "optuna", "pyarrow", "duckdb", "plotly", "scipy", "numpy"}),
     ],
 )

@@ -10,12 +10,11 @@ import plotly.graph_objects as go
 
 from results.figures.parts import (
     APART,
-    HEAT,
     REFERENCE,
     Axis,
     axis_title,
+    color_bar,
     heat,
-    log_ticks,
     position,
     safe,
     style,
@@ -86,7 +85,7 @@ def curves_figure(
             trace.update(name=f"best of the reference {safe(curve.arm)}", showlegend=True, line={"width": 3})
             figure.add_trace(trace)
     if places:
-        _color_bar(figure, axis, low, high)
+        color_bar(figure, axis, low, high)
     drawn = [c for c in curves if c.arm != reference or c.trial == best_reference]
     usual = without_tail([c.values[-1] for c in drawn if c.full], metric)
     late = [
@@ -130,30 +129,4 @@ def _curve_bundle(curves: Sequence[Curve], color: str, full: bool, axis: Axis, m
         text=texts,
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
-    )
-
-
-def _color_bar(figure: go.Figure, axis: Axis, low: float, high: float) -> None:
-    ticks = log_ticks(low, high) if axis.log else None
-    figure.add_trace(
-        go.Scatter(
-            x=[None],
-            y=[None],
-            mode="markers",
-            showlegend=False,
-            marker={
-                "color": [low],
-                "cmin": low,
-                "cmax": high,
-                "colorscale": [list(step) for step in HEAT],
-                "showscale": True,
-                "colorbar": {
-                    "title": {"text": safe(axis.label), "side": "right"},
-                    "thickness": 12,
-                    "outlinewidth": 0,
-                    "tickvals": ticks,
-                    "ticktext": [setting_text(10**t) for t in ticks] if ticks is not None else None,
-                },
-            },
-        )
     )

@@ -19,6 +19,9 @@ FADED = "#9aa5b1"
 GRID = "#eef1f4"
 FRAME = "#cbd2d9"
 STOPPED = "#c3ccd5"
+WAITING = "#8fb4d9"
+TROUBLE = "#e8a33d"
+LATE = "#b45309"
 FAILURE = "#c81e1e"
 APART = "#6b7785"
 """For what has no place on the axis that gives the others their colour."""
@@ -67,6 +70,33 @@ def log_ticks(low: float, high: float) -> list[float]:
     places = [e + math.log10(s) for e in range(math.floor(low), math.ceil(high) + 1) for s in steps]
     inside = [p for p in places if low - 1e-9 <= p <= high + 1e-9]
     return inside if len(inside) >= 2 else sorted({low, *inside, high})
+
+
+def color_bar(figure: go.Figure, axis: Axis, low: float, high: float) -> None:
+    """The scale of colours beside a figure, from one position on the axis to another."""
+    ticks = log_ticks(low, high) if axis.log else None
+    figure.add_trace(
+        go.Scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            showlegend=False,
+            marker={
+                "color": [low],
+                "cmin": low,
+                "cmax": high,
+                "colorscale": [list(step) for step in HEAT],
+                "showscale": True,
+                "colorbar": {
+                    "title": {"text": safe(axis.label), "side": "right"},
+                    "thickness": 12,
+                    "outlinewidth": 0,
+                    "tickvals": ticks,
+                    "ticktext": [setting(10**t) for t in ticks] if ticks is not None else None,
+                },
+            },
+        )
+    )
 
 
 def without_tail(values: Sequence[float], metric: str) -> list[float]:

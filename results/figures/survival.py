@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.parts import FAILURE, STOPPED, safe, style
+from results.figures.parts import FAILURE, STOPPED, TROUBLE, WAITING, safe, style
 
 _COLUMNS = 4  # arms side by side
 _LABELLED = 0.06  # share of the tallest bar that a part needs to have room for its number
@@ -30,11 +30,13 @@ class Fate:
     """Trials that diverged after this rung and before the next one."""
     failed: int
     """Trials that failed there."""
+    waiting: int = 0
+    """Trials that wait at this rung to be promoted."""
 
     @property
     def reached(self) -> int:
         """Trials that came to this rung."""
-        return self.went_on + self.stopped + self.diverged + self.failed
+        return self.went_on + self.stopped + self.diverged + self.failed + self.waiting
 
 
 def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
@@ -60,9 +62,10 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
     )
     parts: tuple[tuple[str, str, Callable[[Fate], int]], ...] = (
         ("went on", "#2563a8", lambda f: f.went_on),
+        ("wait here", WAITING, lambda f: f.waiting),
         ("stopped here", STOPPED, lambda f: f.stopped),
         ("diverged before the next", FAILURE, lambda f: f.diverged),
-        ("failed", "#e8a33d", lambda f: f.failed),
+        ("failed", TROUBLE, lambda f: f.failed),
     )
     tallest = max((f.reached for f in fates), default=1)
     for place, arm in enumerate(arms):

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from results.figures.parts import (
     ARMS,
     FAILURE,
+    LATE,
     SYMBOLS,
     Axis,
     arm_colors,
@@ -31,7 +32,15 @@ from results.schema import TrialState
 from results.statistics import MeanInterval
 
 _KEY_ENTRIES = 10  # with more the key would take the figure's place; then it names the arms only
+_UNTRAINED = "failed to train"
 _STRIP = {TrialState.PRUNED: "stopped early", TrialState.DIVERGED: "diverged", TrialState.FAILED: "failed"}
+_ROWS: Mapping[str, str] = {
+    "stopped early": "line-ns-open",
+    _UNTRAINED: "circle-x-open",
+    "diverged": "x",
+    "failed": "square",
+}
+"""Rows of the strip from above, each with its marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,14 @@ class ExploredPoint:
     """The metric at its last epoch; None if it has none."""
     epochs: int
     state: TrialState
+    trained: bool = True
+    """Whether it learned anything: was right more often than by chance in some epoch."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it has no place among the trials trained to the end; None if it has."""
+        stayed = self.state in (TrialState.COMPLETED, TrialState.PRUNED) and not self.trained
+        return _UNTRAINED if stayed else _STRIP.get(self.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +100,7 @@ def temperature_figure(
     Returns:
         A figure; its y range follows trials trained to the end and confirmed values only.
     """
-    rows = 2 if any(p.state in _STRIP for p in points) else 1
+    rows = 2 if any(p.trouble for p in points) else 1
     heights = [0.8, 0.2] if rows == 2 else None
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=0.04)
     scale = 100 if metric.endswith("accuracy") else 1
@@ -92,14 +109,15 @@ def temperature_figure(
     certain = [scale * v for c in confirmed for v in (*c.values, c.mean.mean, c.mean.low, c.mean.high) if v is not None]
     if baseline is not None:
         certain += [scale * v for v in (baseline.mean, baseline.low, baseline.high) if v is not None]
-    explored = [scale * p.y for p in points if p.state is TrialState.COMPLETED and p.y is not None and _finite(p.y)]
+    full = [p for p in points if p.state is TrialState.COMPLETED and not p.trouble and _finite(p.y)]
+    explored = [scale * p.y for p in full if p.y is not None]
     span = value_range(without_tail(explored, metric) + certain)
     if baseline is not None:
         show_level(figure, baseline, scale=scale, name=str(reference))
     for arm in arms:
-        full = [p for p in points if p.arm == arm and p.state is TrialState.COMPLETED and _finite(p.y)]
         symbol_of_arm = symbol.get(arm, SYMBOLS[0])
-        _marks(figure, full, f"{arm}, explored to the end", color[arm], symbol_of_arm, metric, scale, span)
+        of_arm = [p for p in full if p.arm == arm]
+        _marks(figure, of_arm, f"{arm}, explored to the end", color[arm], symbol_of_arm, metric, scale, span)
     in_key = len(arms) + len(confirmed) <= _KEY_ENTRIES
     for candidate in confirmed:
         _confirmed(figure, candidate, color[candidate.arm], metric, scale, in_key)
@@ -179,13 +197,12 @@ def _confirmed(
 
 
 def _strip(figure: go.Figure, points: Sequence[ExploredPoint], color: Mapping[str, str], metric: str) -> None:
-    """The lower panel: where trials ended early, whatever their value."""
-    symbols = {TrialState.PRUNED: "line-ns-open", TrialState.DIVERGED: "x", TrialState.FAILED: "square"}
-    rows = [label for state, label in _STRIP.items() if any(p.state is state for p in points)]
-    for state, label in _STRIP.items():
-        ended = [p for p in points if p.state is state]
+    """The lower panel: where trials ended early or learned nothing, whatever their value."""
+    rows = [label for label in _ROWS if any(p.trouble == label for p in points)]
+    for label in rows:
+        ended = [p for p in points if p.trouble == label]
         if ended:
-            red = state is TrialState.DIVERGED
+            red, amber = label == "diverged", label == _UNTRAINED
             figure.add_trace(
                 go.Scatter(
                     x=[p.x for p in ended],
@@ -193,10 +210,10 @@ def _strip(figure: go.Figure, points: Sequence[ExploredPoint], color: Mapping[st
                     mode="markers",
                     showlegend=False,
                     marker={
-                        "color": FAILURE if red else [color[p.arm] for p in ended],
-                        "symbol": symbols[state],
-                        "size": 9 if red else 12,
-                        "opacity": 0.9 if red else 0.55,
+                        "color": FAILURE if red else LATE if amber else [color[p.arm] for p in ended],
+                        "symbol": _ROWS[label],
+                        "size": 9 if red or amber else 12,
+                        "opacity": 0.9 if red or amber else 0.55,
                         "line": {"width": 0 if red else 1.5},
                     },
                     text=[

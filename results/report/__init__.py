@@ -1,6 +1,13 @@
 """The best-config report: what a study found, how sure that is, what it cost and what to do next."""
 
 from results.report.build import build
+from results.report.comparison import (
+    ComparedStudy,
+    StudiesComparison,
+    StudyDifference,
+    compare_studies,
+    render_comparison,
+)
 from results.report.model import Report
 from results.report.output import Format, render, to_json, write_files
 from results.report.status import (
@@ -15,14 +22,19 @@ from results.report.status import (
 from results.report.theory import TheoryReport, render_theory, theory
 
 __all__ = [
+    "ComparedStudy",
     "DamagedStudy",
     "Format",
     "Report",
+    "StudiesComparison",
+    "StudyDifference",
     "StudyStatus",
     "TheoryReport",
     "build",
+    "compare_studies",
     "render",
     "render_best",
+    "render_comparison",
     "render_status",
     "render_statuses",
     "render_theory",

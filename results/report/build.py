@@ -10,9 +10,13 @@ from pathlib import Path
 
 from results.facts import StudyFacts
 from results.query import StudyView, Trial
+from results.report.audit import audit
 from results.report.evidence import arm_results, calibrations, signals, teachers
 from results.report.model import ArmCount, Best, Candidate, Progress, Report, TimeUse, TopTrial
 from results.report.notes import notes, run_on, steps
+from results.report.pareto import pareto
+from results.report.stability import stability
+from results.report.trials import settings_of
 from results.report.wording import verdict
 from results.schema import Stage, StudyState, TrialState
 from results.statistics import Comparison, compare, mean_interval
@@ -55,6 +59,8 @@ class _Builder:
         self.confirming = [t for t in view.trials if t.stage is Stage.CONFIRM]
         self.ended = Counter(t.arm for t in self.explored if t.state.is_final)
         self.teachers = teachers(view)
+        self.begun = Counter(t.arm for t in self.explored)
+        self.over = self._search_is_over()
         self.candidates, self.earlier = self._candidates()
         self.confirmed = bool(self.candidates) and all(c.ended == c.seeds for c in self.candidates)
 
@@ -88,6 +94,12 @@ class _Builder:
             teachers=self.teachers,
             signals=signals(self.view, self._notable()),
             test_openings=openings,
+            pareto=pareto(self.view),
+            audit=audit(self.view),
+            stability=stability(self.view),
+            amendments=self.view.amendments,
+            repeated=self.view.repeated_in_words,
+            spent=self.view.spent,
             top=self._top(),
             counts=self._counts(),
             time=self._time(),
@@ -105,15 +117,31 @@ class _Builder:
             view=self.view,
         )
 
-    def _settings(self, trial: Trial) -> dict[str, object]:
-        return {path: value for path in self.facts.space if (value := trial.setting(path)) is not None}
+    def _search_is_over(self) -> bool:
+        """Whether no trial is to come: the number planned is an upper bound where a grid is refined.
+
+        Fewer trials are enough if the driver went on to confirm or completed the study by the newest study file.
+        """
+        if not all(t.state.is_final for t in self.explored):
+            return False
+        if all(self.begun[arm] >= self.facts.planned(arm) for arm in self.facts.arms):
+            return True
+        by_newest = [s for s in self.view.sessions if (s.amendment or 1) == self.facts.amendment]
+        if not by_newest or not self.explored:
+            return False
+        if self.view.state is StudyState.COMPLETED and by_newest[-1] is self.view.sessions[-1]:
+            return True
+        newest = max(self.view.trials, key=lambda t: t.created_at)
+        return newest.stage is Stage.CONFIRM and newest.created_at >= by_newest[0].started_at
+
+    def _planned(self, arm: str) -> int:
+        """Trials to explore in an arm; once the search is over no more than there are."""
+        return min(self.facts.planned(arm), self.begun[arm]) if self.over else self.facts.planned(arm)
 
     def _chosen(self) -> list[str]:
         """The trials that the driver confirms: the best of every arm, one of the reference; none before all ended."""
         by_arm = {arm: [t for t in self.explored if t.arm == arm] for arm in self.facts.arms}
-        if not all(t.state.is_final for t in self.explored):
-            return []
-        if any(len(trials) < self.facts.planned(arm) for arm, trials in by_arm.items()):
+        if not self.over:
             return []
         chosen = []
         for arm, trials in by_arm.items():
@@ -149,7 +177,7 @@ class _Builder:
         return Candidate(
             trial=source.trial,
             arm=source.arm,
-            settings=self._settings(source),
+            settings=settings_of(self.view, source),
             explored=source.value,
             seeds=max(self.facts.confirm_seeds, len(runs)),
             ended=sum(n for state, n in states.items() if state.is_final),
@@ -213,6 +241,7 @@ class _Builder:
                 value=confirmed.validation.mean,
                 source=f"validation split, {rule}, mean over {confirmed.validation.n} confirm seeds",
                 confirmed=True,
+                origin=next(t.origin for t in self.explored if t.trial == confirmed.trial),
                 retrain=f"{self.command} train {self.facts.name} {confirmed.trial}",
             )
         if self.confirmed:
@@ -227,10 +256,11 @@ class _Builder:
             trial=first.trial,
             arm=first.arm,
             reference=first.arm == self.facts.reference,
-            settings=self._settings(first),
+            settings=settings_of(self.view, first),
             value=first.value,
             source=f"validation split, {rule}, search stage only, {seeds}: not confirmed",
             confirmed=False,
+            origin=first.origin,
             retrain=f"{self.command} train {self.facts.name} {first.trial}",
         )
 
@@ -251,12 +281,12 @@ class _Builder:
         )
 
     def _progress(self) -> Progress:
-        begun = Counter(t.arm for t in self.explored)
         return Progress(
             state=self.view.state,
             explored=sum(t.state.is_final for t in self.explored),
-            to_explore=sum(max(self.facts.planned(arm), begun[arm]) for arm in self.facts.arms),
+            to_explore=sum(max(self._planned(arm), self.begun[arm]) for arm in self.facts.arms),
             completed=len(self._full(self.explored)),
+            paused=sum(t.state is TrialState.PAUSED for t in self.explored),
             confirmed=sum(c.ended for c in self.candidates),
             to_confirm=sum(c.seeds for c in self.candidates),
             taught=sum(t.state is TrialState.COMPLETED for t in self.teachers),
@@ -290,7 +320,7 @@ class _Builder:
             TopTrial(
                 trial=t.trial,
                 arm=t.arm,
-                settings=self._settings(t),
+                settings=settings_of(self.view, t),
                 epochs=t.epochs,
                 state=t.state,
                 value=value[t.trial],
@@ -300,7 +330,7 @@ class _Builder:
 
     def _counts(self) -> tuple[ArmCount, ...]:
         planned = Counter({(Stage.TEACH, teacher.name): 1 for teacher in self.teachers})
-        planned.update({(Stage.EXPLORE, arm): self.facts.planned(arm) for arm in self.facts.arms})
+        planned.update({(Stage.EXPLORE, arm): self._planned(arm) for arm in self.facts.arms})
         by_arm: dict[tuple[Stage, str], Counter[TrialState]] = {place: Counter() for place in planned}
         for trial in self.view.trials:
             by_arm.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
@@ -317,12 +347,6 @@ class _Builder:
         )
 
     def _time(self) -> TimeUse:
-        now = datetime.now(UTC)
-        wall = 0.0
-        for session in self.view.sessions:
-            running = session is self.view.sessions[-1] and self.view.state is StudyState.RUNNING
-            end = session.ended_at or (now if running else session.last_row_at)
-            wall += max(0.0, (end - session.started_at).total_seconds())
         saved: dict[TrialState, tuple[float, int]] = {}
         for state in (TrialState.PRUNED, TrialState.DIVERGED):
             left = [
@@ -334,13 +358,13 @@ class _Builder:
         return TimeUse(
             training_s=sum(t.train_time_s for t in self.view.trials),
             teaching_s=sum(t.train_time_s for t in self.view.trials if t.stage is Stage.TEACH),
-            wall_s=wall,
+            wall_s=self.view.wall_s,
             sessions=len(self.view.sessions),
             epochs=sum(t.epochs for t in self.view.trials),
             stopped_saved_s=saved[TrialState.PRUNED][0],
             stopped_saved_epochs=saved[TrialState.PRUNED][1],
             diverged_saved_s=saved[TrialState.DIVERGED][0],
             diverged_saved_epochs=saved[TrialState.DIVERGED][1],
-            restarts=sum(max(0, t.attempt - 1) for t in self.view.trials),
-            restarted_trials=sum(t.attempt > 1 for t in self.view.trials),
+            restarts=sum(t.restarts for t in self.view.trials),
+            restarted_trials=sum(t.restarts > 0 for t in self.view.trials),
         )

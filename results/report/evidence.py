@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from results.query import StudyView, Trial
 from results.report.model import ArmResult, Calibration, Candidate, Signal, TeacherRow
+from results.report.trials import number
 from results.schema import Stage, TrialState
 from results.statistics import compare
 
@@ -141,13 +141,6 @@ def _signal(view: StudyView, trial: Trial) -> Signal | None:
         tau2=None if tau1 is None or gap is None else tau1 - gap,
         **measured,
     )
-
-
-def number(value: object) -> float | None:
-    """The value if it is a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from results.query import StudyView
+from results.query import Amendment, Spent, StudyView
+from results.report.audit import Audit
+from results.report.pareto import Pareto
+from results.report.stability import StabilityBin
 from results.schema import Stage, StudyState, TrialState
 from results.statistics import Comparison, MeanInterval, Outcome
 
@@ -59,6 +62,8 @@ class Best:
     """Where the value comes from: split, epoch, seeds."""
     confirmed: bool
     """Whether fresh seeds confirm the value."""
+    origin: str | None
+    """Why its values were tried, in words; None in older studies."""
     retrain: str
     """The command that trains it again."""
 
@@ -238,6 +243,8 @@ class Progress:
     """Trials to explore in all arms."""
     completed: int
     """Explored trials trained to the end with a finite value."""
+    paused: int
+    """Explored trials that wait at a rung."""
     confirmed: int
     """Confirm trials of the candidates that ended."""
     to_confirm: int
@@ -259,6 +266,19 @@ class Verdict:
     """One sentence."""
     details: tuple[str, ...]
     """What the sentence rests on, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of text."""
+
+    title: str
+    caption: str
+    """A sentence, or empty."""
+    columns: tuple[str, ...]
+    right: tuple[bool, ...]
+    """Which columns are numbers, set flush right."""
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +326,18 @@ class Report:
     """What teachers told the candidates, or before there are any the best of every arm."""
     test_openings: int
     """How often the test split was looked at: rounds of confirmation."""
+    pareto: Pareto | None
+    """The explored trials as several objectives see them."""
+    audit: Audit | None
+    """Whether early stopping ended the right trials; None where none was audited."""
+    stability: tuple[StabilityBin, ...]
+    """Where trials diverged or failed to train; none where all trained."""
+    amendments: tuple[Amendment, ...]
+    """What was changed after the study began."""
+    repeated: tuple[str, ...]
+    """What was trained more than once after a crash, a sentence without a full stop each."""
+    spent: tuple[Spent, ...]
+    """What was used of the budget."""
     top: tuple[TopTrial, ...]
     counts: tuple[ArmCount, ...]
     time: TimeUse

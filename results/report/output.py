@@ -14,8 +14,7 @@ from typing import Any
 
 from results.errors import ResultsError
 from results.report.build import build
-from results.report.model import Report, Step
-from results.report.tables import Table
+from results.report.model import Report, Step, Table
 
 
 class Format(StrEnum):

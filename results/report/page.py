@@ -9,9 +9,9 @@ from html import escape
 from plotly.offline import get_plotlyjs
 
 from results import formats
-from results.report.model import Report
+from results.report.model import Report, Table
 from results.report.panels import panels
-from results.report.tables import Table, facts, tables
+from results.report.tables import facts, tables
 from results.statistics import Outcome
 
 _TONES = {
@@ -141,9 +141,10 @@ def _best(report: Report) -> str:
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{_prose(small)}</small></dd></div>"
         for name, value, small in tiles
     )
+    found_by = f'<p class="note">Found by: {escape(best.origin)}.</p>' if best.origin else ""
     return (
         f'<section><h2>{escape(best.title)}</h2><dl class="tiles">{items}</dl>'
-        f'<p class="note">Train it again:</p><pre>{escape(best.retrain)}</pre></section>'
+        f'{found_by}<p class="note">Train it again:</p><pre>{escape(best.retrain)}</pre></section>'
     )
 
 

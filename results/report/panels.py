@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from results import figures
-from results.formats import count, metric_words
+from results.formats import count, metric_words, settings
 from results.query import Trial
-from results.report.evidence import number
 from results.report.model import Report
+from results.report.pareto import ACCURACY, LIKELIHOOD
+from results.report.stability import never_learned
 from results.report.theory import learning_of
-from results.schema import Stage, TrialState
+from results.report.trials import number, place_of, verdicts
+from results.schema import Stage, TrialState, Verdict
 
 _CURVES = 300  # more would hide each other and make the page heavy
 _ALPHA = "loss.alpha"
+_LEVELS = 8  # rungs of a rule that compares in every epoch
 _FEWEST_STUDENTS = 5  # fewer show no relation
 
 
@@ -38,18 +43,21 @@ def panels(report: Report) -> tuple[Panel, ...]:
     explored = [t for t in report.view.trials if t.stage is Stage.EXPLORE and t.attempt > 0]
     made = (
         _temperature(report, explored),
+        _pareto(report, explored),
         _students(report, explored),
         _tampered_logits(report, explored),
         _tampering(report, explored),
         _timescales(report),
         _curves(report, explored),
         _survival(report, explored),
+        _audit(report),
     )
     return tuple(panel for panel in made if panel is not None)
 
 
 def _temperature(report: Report, explored: list[Trial]) -> Panel | None:
     axis = _axis(report)
+    untrained = never_learned(report.view)
     points = [
         figures.ExploredPoint(
             trial=t.trial,
@@ -58,9 +66,10 @@ def _temperature(report: Report, explored: list[Trial]) -> Panel | None:
             y=t.value if t.value is not None else t.last_value,
             epochs=t.epochs,
             state=t.state,
+            trained=t.trial not in untrained,
         )
         for t in explored
-        if t.state.is_final and (x := _x(report, t)) is not None
+        if t.state.is_final and (x := place_of(report.view, t)) is not None
     ]
     if not points:
         return None
@@ -70,16 +79,19 @@ def _temperature(report: Report, explored: list[Trial]) -> Panel | None:
             trial=c.trial, arm=c.arm, x=x, values=tuple(c.validation_by_seed.values()), mean=c.validation
         )
         for c in report.candidates
-        if c.validation is not None and (x := _x(report, by_name[c.trial])) is not None
+        if c.validation is not None and (x := place_of(report.view, by_name[c.trial])) is not None
     ]
     baseline = report.reference.validation if report.reference else None
-    ended_early = any(point.state is not TrialState.COMPLETED for point in points)
-    strip = "; trials that ended early stand in the strip below, where only their place on the axis counts"
+    below = any(point.trouble for point in points)
+    strip = (
+        "; trials that ended early, or were right no more often than by chance, stand in the strip below, where only "
+        "their place on the axis counts"
+    )
     return Panel(
         key="temperature",
         title=f"{metric_words(report.metric).capitalize()} against {axis.label}",
         caption="Open marks are trials of the search trained to the end (triangles: off the scale), diamonds the "
-        "candidates on fresh seeds with their 95 % interval" + (strip if ended_early else "") + ".",
+        "candidates on fresh seeds with their 95 % interval" + (strip if below else "") + ".",
         figure=figures.temperature_figure(
             points,
             confirmed,
@@ -107,7 +119,7 @@ def _curves(report: Report, explored: list[Trial]) -> Panel | None:
                 figures.Curve(
                     trial=trial.trial,
                     arm=trial.arm,
-                    x=_x(report, trial),
+                    x=place_of(report.view, trial),
                     epochs=tuple(e for e, _ in measured),
                     values=tuple(v for _, v in measured),
                     full=trial.state is TrialState.COMPLETED,
@@ -144,35 +156,112 @@ def _survival(report: Report, explored: list[Trial]) -> Panel | None:
     if not explored:
         return None
     last = report.view.facts.epochs
-    fates = []
-    for arm in dict.fromkeys(t.arm for t in explored):
-        trials = [t for t in explored if t.arm == arm]
-        judged = {r.epoch: r for r in report.view.rungs if r.arm == arm and r.epoch < last}
-        levels = [0, *judged, last]
-        for level, following in itertools.pairwise([*levels, math.inf]):
-            if level == last:
-                reached, stopped = sum(t.state is TrialState.COMPLETED for t in trials), 0
-            else:
-                reached = judged[int(level)].reached if level else len(trials)
-                stopped = judged[int(level)].stopped if level else 0
-            between = [t for t in trials if level < t.epochs <= following or (level == t.epochs == 0)]
-            diverged = sum(t.state is TrialState.DIVERGED for t in between) if level < last else 0
-            failed = sum(t.state is TrialState.FAILED for t in between) if level < last else 0
-            fates.append(
-                figures.Fate(
-                    arm=arm,
-                    epoch=int(level),
-                    went_on=max(0, reached - stopped - diverged - failed),
-                    stopped=stopped,
-                    diverged=diverged,
-                    failed=failed,
-                )
-            )
+    said = verdicts(report.view)
+    caption = "The height of a bar is the number of trials that reached the rung; the arms are judged apart"
+    if any(rung.bracket for rung in report.view.bracket_rungs):
+        caption += "; the brackets of Hyperband are added up"
+    if report.audit:
+        caption += "; audited trials went on whatever the rule said"
     return Panel(
         key="survival",
         title="Where trials were stopped",
-        caption="The height of a bar is the number of trials that reached the rung; the arms are judged apart.",
-        figure=figures.survival_figure(fates, epochs=last),
+        caption=caption + ".",
+        figure=figures.survival_figure(
+            [fate for arm in _arms(explored) for fate in _fates(arm, explored, said, last)], epochs=last
+        ),
+    )
+
+
+def _fates(
+    arm: str, explored: list[Trial], said: Mapping[str, Mapping[int, Verdict]], last: int
+) -> Iterator[figures.Fate]:
+    """What became of an arm's trials from one rung to the next; where there are too many rungs, from a few of them."""
+    trials = [t for t in explored if t.arm == arm]
+    judged = sorted({epoch for t in trials for epoch in said.get(t.trial, ()) if epoch < last})
+    if len(judged) > _LEVELS:
+        judged = sorted({judged[round(i * (len(judged) - 1) / (_LEVELS - 1))] for i in range(_LEVELS)})
+    for level, following in itertools.pairwise([0, *judged, last, math.inf]):
+        if level == last:
+            yield figures.Fate(
+                arm=arm,
+                epoch=last,
+                went_on=sum(t.state is TrialState.COMPLETED for t in trials),
+                stopped=0,
+                diverged=0,
+                failed=0,
+            )
+            return
+        reached = [t for t in trials if level == 0 or t.epochs > level or level in said.get(t.trial, ())]
+        ended = Counter(t.state for t in reached if level < t.epochs <= following or level == t.epochs == 0)
+        here = Counter(t.state for t in reached if level <= t.epochs < following)
+        fates = {
+            "stopped": here[TrialState.PRUNED],
+            "waiting": here[TrialState.PAUSED],
+            "diverged": ended[TrialState.DIVERGED],
+            "failed": ended[TrialState.FAILED],
+        }
+        yield figures.Fate(arm=arm, epoch=int(level), went_on=len(reached) - sum(fates.values()), **fates)
+
+
+def _audit(report: Report) -> Panel | None:
+    """What the first rung foretold."""
+    audit = report.audit
+    epoch = min((r.epoch for r in audit.rungs), default=0) if audit else 0
+    if audit is None or not any(epoch in t.at_rungs for t in audit.trials):
+        return None
+    good = f"in the best 1/{audit.keep:g}"
+    return Panel(
+        key="audit",
+        title="Early stopping audited",
+        caption="Trials drawn at random that ran on where the rule would have ended them: the nearer they are to one "
+        f"rising order, the more the first rung tells. {audit.advice}",
+        figure=figures.audit_figure(
+            [
+                figures.AuditPoint(
+                    trial=t.trial,
+                    arm=t.arm,
+                    x=t.x,
+                    first=t.at_rungs[epoch],
+                    final=t.final,
+                    stopped_at=t.stopped_at,
+                    good=t.good,
+                )
+                for t in audit.trials
+                if epoch in t.at_rungs
+            ],
+            axis=_axis(report),
+            metric=report.metric,
+            epoch=epoch,
+            best=good,
+        ),
+    )
+
+
+def _pareto(report: Report, explored: list[Trial]) -> Panel | None:
+    """Accuracy against calibrated likelihood."""
+    found = report.pareto
+    if found is None or not {ACCURACY, LIKELIHOOD} <= {*found.objectives}:
+        return None
+    return Panel(
+        key="pareto",
+        title="Accuracy against likelihood",
+        caption="Trials of the search trained to the end, on the validation split (triangles: off the scale). Filled: "
+        "no other trial beats them in everything that is weighed in the table of the Pareto set.",
+        figure=figures.pareto_figure(
+            [
+                figures.TradeOff(
+                    trial=t.trial,
+                    arm=t.arm,
+                    accuracy=t.values[ACCURACY],
+                    loss=t.values[LIKELIHOOD],
+                    efficient=t.efficient,
+                    note=settings(t.settings),
+                )
+                for t in found.trials
+            ],
+            arms=_arms(explored),
+            reference=report.reference_arm,
+        ),
     )
 
 
@@ -212,7 +301,7 @@ def _tampered_logits(report: Report, explored: list[Trial]) -> Panel | None:
         return None
     points = []
     for trial in explored:
-        alpha = _x(report, trial, _ALPHA)
+        alpha = place_of(report.view, trial, _ALPHA)
         norm = view.measured(trial.trial, "val/logit_norm", last=True)
         loss = view.measured(trial.trial, "val/loss", last=True)
         if trial.state is TrialState.COMPLETED and alpha is not None and norm is not None and loss is not None:
@@ -278,14 +367,6 @@ def _axis(report: Report, path: str | None = None) -> figures.Axis:
     if path is None:
         return figures.Axis(label=facts.axis_label, log=facts.temperature_is_log)
     return figures.Axis(label=facts.label_of(path), log=facts.is_log(path))
-
-
-def _x(report: Report, trial: Trial, path: str | None = None) -> float | None:
-    """The trial's place on that axis; None where it has no number there."""
-    facts = report.view.facts
-    path = path or facts.temperature
-    value = number(trial.setting(path)) if path else None
-    return None if value is None or (facts.is_log(path or "") and value <= 0) else value
 
 
 def _best_of_reference(report: Report, trials: list[Trial]) -> str | None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from results import formats
 from results.errors import ResultsError
 from results.facts import study_dirs
+from results.query import Amendment, Spent
 from results.report.build import build
-from results.report.model import ArmCount, Best, Progress, Report, Step
+from results.report.model import ArmCount, Best, Progress, Report, Step, Table
 from results.report.output import Format, plain, render_short
-from results.report.tables import Table, arm_counts
+from results.report.tables import arm_counts
 from results.report.wording import teaching
 from results.schema import StudyState, TrialState
 
@@ -52,6 +53,10 @@ class StudyStatus:
     """All driver sessions; s."""
     last_end: str | None
     """Why the last session ended; None while one runs or if it never said."""
+    spent: tuple[Spent, ...]
+    """What it used of its budget."""
+    amendments: tuple[Amendment, ...]
+    """What was changed after it began."""
     steps: tuple[Step, ...]
 
 
@@ -121,6 +126,8 @@ def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: 
     head = [f"{found.study}: {_progress(found)}"]
     head += [f"Driver: {found.driver}"] if found.driver else []
     head += [f"Last session ended: {found.last_end}"] if found.last_end else []
+    head += [f"Budget: {', '.join(map(str, found.spent))}"] if found.spent else []
+    head += [_amended(amendment) for amendment in found.amendments]
     if found.best:
         head.append(
             f"{found.best.title}, {formats.settings(found.best.settings)}, {found.metric} "
@@ -218,6 +225,8 @@ def _status(report: Report) -> StudyStatus:
         best=report.best,
         wall_s=report.time.wall_s,
         last_end=last.reason if last and not view.holder else None,
+        spent=view.spent,
+        amendments=view.amendments,
         steps=report.steps,
     )
 
@@ -248,6 +257,11 @@ def _progress(found: StudyStatus) -> str:
     words += f"{p.explored} of {p.to_explore} trials explored"
     words += f", {p.confirmed} of {p.to_confirm} confirm runs" if p.to_confirm else ""
     return f"{words}, {formats.duration(found.wall_s)}"
+
+
+def _amended(amendment: Amendment) -> str:
+    since = f" since session {amendment.session}" if amendment.session else ""
+    return f"Amendment {amendment.number}{since}: {', '.join(map(str, amendment.changes)) or 'nothing changed'}"
 
 
 def _running(found: StudyStatus) -> Table:

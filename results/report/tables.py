@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from results import formats
-from results.report.model import ArmCount, Candidate, Report, TeacherRow
+from results.report.model import ArmCount, Candidate, Report, Table, TeacherRow
+from results.report.search_tables import amended_table, audit_tables, pareto_table, stability_table
 from results.schema import TrialState
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table of text."""
-
-    title: str
-    caption: str
-    """A sentence, or empty."""
-    columns: tuple[str, ...]
-    right: tuple[bool, ...]
-    """Which columns are numbers, set flush right."""
-    rows: tuple[tuple[str, ...], ...]
+__all__ = ["Table", "arm_counts", "facts", "tables"]
 
 
 def tables(report: Report) -> tuple[Table, ...]:
@@ -29,10 +18,14 @@ def tables(report: Report) -> tuple[Table, ...]:
         _candidates(report),
         _arms(report),
         _calibration(report),
+        pareto_table(report),
         _teachers(report),
         _signals(report),
         _top(report),
+        *audit_tables(report),
+        stability_table(report),
         arm_counts(report.counts),
+        amended_table(report),
     )
     return tuple(table for table in made if table.rows)
 
@@ -60,9 +53,17 @@ def facts(report: Report) -> tuple[tuple[str, str], ...]:
             "restarts",
             f"{time.restarts} in {formats.count(time.restarted_trials, 'trial')}" if time.restarts else "none",
         ),
+        *_repeated(report),
+        *(("budget", str(s)) for s in report.spent),
         ("test split opened", "not yet" if not report.test_openings else _times(report.test_openings)),
     ]
     return tuple(rows)
+
+
+def _repeated(report: Report) -> list[tuple[str, str]]:
+    """What was trained more than once because a session or a worker died, a row a sentence."""
+    names = ["repeated work", *[""] * len(report.repeated)]
+    return list(zip(names, report.repeated, strict=False))
 
 
 def arm_counts(counts: Sequence[ArmCount]) -> Table:

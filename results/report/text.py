@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from io import StringIO
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from results import formats
-from results.report.model import Report, Step
-from results.report.tables import Table, facts, tables
+from results.report.model import Report, Step, Table
+from results.report.tables import facts, tables
 from results.statistics import Outcome
 
 _TONES = {Outcome.BETTER: "green", Outcome.WORSE: "red", Outcome.NOT_SHOWN: "yellow", Outcome.NOT_COMPARED: "cyan"}
+
+
+_WHOLE = re.compile(r"\[[^\]]*\]|[^\s\[]\S*(?: %)?")  # words, numbers with their unit, intervals
+_WORD = re.compile(r"\S+(?: %)?")
 
 
 def table(report: Report, width: int, color: bool) -> str:
@@ -42,7 +48,7 @@ def table(report: Report, width: int, color: bool) -> str:
         parts += [Text(f"! {note}", style="yellow")]
     for block in tables(report):
         parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
-        parts.append(_grid(block))
+        parts.append(_grid(block, width))
     effort = RichTable.grid(padding=(0, 2))
     for name, value in facts(report):
         effort.add_row(Text(name, style="dim"), Text(value))
@@ -55,7 +61,7 @@ def short_table(head: Sequence[str], blocks: Sequence[Table], steps: Sequence[St
     parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(head)]
     for block in blocks:
         parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
-        parts.append(_grid(block))
+        parts.append(_grid(block, width))
     return _paint([*parts, *_commands(steps)], width, color)
 
 
@@ -77,6 +83,8 @@ def _best_lines(report: Report) -> list[RenderableType]:
     lines.add_row(
         Text(report.metric, style="dim"), Text(f"{formats.metric(report.metric, best.value)}  ({best.source})")
     )
+    if best.origin:
+        lines.add_row(Text("found by", style="dim"), Text(best.origin))
     return [
         Text(best.title, style="bold"),
         Padding(lines, (0, 0, 0, 1)),
@@ -84,14 +92,35 @@ def _best_lines(report: Report) -> list[RenderableType]:
     ]
 
 
-def _grid(block: Table) -> RichTable:
+def _grid(block: Table, width: int) -> RichTable:
     """A table for a terminal."""
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
-    for name, right in zip(block.columns, block.right, strict=True):
-        drawn.add_column(name, justify="right" if right else "left", overflow="fold")
+    for name, right, wide in zip(block.columns, block.right, _widths(block, width), strict=True):
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold", width=wide)
     for row in block.rows:
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn
+
+
+def _widths(block: Table, width: int) -> list[int | None]:
+    """Widths that break cells between words only, and no interval; None for rich to decide where nothing has to break.
+
+    Where there is too little room, intervals are broken; where that does not help either, rich breaks words.
+    """
+    columns = list(zip(block.columns, *block.rows, strict=True))
+    room = width - 1 - 3 * (len(columns) - 1)
+    wanted = [max(map(cell_len, column)) for column in columns]
+    if sum(wanted) <= room:
+        return [None] * len(columns)
+    for atom in (_WHOLE, _WORD):
+        widths = [max(cell_len(part) for cell in column for part in atom.findall(cell) or [""]) for column in columns]
+        if sum(widths) <= room:
+            break
+    else:
+        return [None] * len(columns)
+    for left, place in enumerate(sorted(range(len(columns)), key=lambda i: wanted[i] - widths[i])):
+        widths[place] += min(wanted[place] - widths[place], (room - sum(widths)) // (len(columns) - left))
+    return list(widths)
 
 
 def _commands(steps: Sequence[Step]) -> list[RenderableType]:
@@ -106,7 +135,7 @@ def _paint(parts: list[RenderableType], width: int, color: bool) -> str:
     out = StringIO()
     console = Console(
         file=out,
-        width=width,
+        width=width + 1,  # the right edge of a table is a blank, stripped below
         force_terminal=color,
         no_color=not color,
         highlight=False,
@@ -117,7 +146,7 @@ def _paint(parts: list[RenderableType], width: int, color: bool) -> str:
         if isinstance(part, str):
             out.write(f"{part}\n")
         else:
-            console.print(part)
+            console.print(part, width=width + isinstance(part, RichTable))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -130,6 +159,7 @@ def markdown(report: Report) -> str:
         lines += ["", f"## {_md(best.title)}", ""]
         lines += [f"- {_md(path)}: {_md(formats.setting(value))}" for path, value in best.settings.items()]
         lines += [f"- {_md(report.metric)}: {formats.metric(report.metric, best.value)} ({_md(best.source)})"]
+        lines += [f"- found by: {_md(best.origin)}"] if best.origin else []
         lines += ["", *_code(best.retrain)]
     if report.notes:
         lines += ["", "## Before you trust these numbers", "", *(f"- {_md(note)}" for note in report.notes)]

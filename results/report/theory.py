@@ -15,10 +15,10 @@ from pathlib import Path
 
 from results import formats
 from results.query import StudyView, Trial
-from results.report.evidence import number
 from results.report.model import Step
 from results.report.output import Format, plain, render_short
 from results.report.tables import Table
+from results.report.trials import number
 from results.schema import Stage
 
 SMALL_NORM = 0.1

@@ -184,6 +184,7 @@ def _measured(facts: StudyFacts, subject: str, candidate: Candidate) -> str:
 def _unconfirmed(facts: StudyFacts, progress: Progress, best: Best) -> Verdict:
     if progress.explored < progress.to_explore:
         stage = f"The search is under way: {progress.explored} of {progress.to_explore} trials ended"
+        stage += f", {progress.paused} waiting at a rung" if progress.paused else ""
     elif progress.confirmed:
         stage = f"Confirmation is under way: {progress.confirmed} of {progress.to_confirm} runs on fresh seeds ended"
     else:

@@ -34,6 +34,7 @@ class Study:
     confirm_seeds: int = 5
     seed: int = 0
     session: str = "s0001"
+    amendment: int | None = None
     rungs: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     finals: dict[str, tuple[str, str, float]] = field(default_factory=dict)
     clock: datetime = START
@@ -309,6 +310,7 @@ class Study:
                     {"thermotune": {"commit": "abc1234", "dirty": None}, "versions": {"torch": "2.11"}}
                 ),
                 reason=reason,
+                amendment=self.amendment,
             )
         )
 

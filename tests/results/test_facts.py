@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from results.errors import RootUnreadable, StudyNotFound, StudyUnreadable
-from results.facts import amendments, find_study, load_facts, study_dirs
+from results.facts import Change, amendments, changes, find_study, load_facts, study_dirs
 from tests.results.synthetic import STUDY_ID, Study
 from tests.results.synthetic_papers import Distilled
 
@@ -37,7 +38,8 @@ def rewrite(folder, name="study.yaml", **changes):
 def test_facts_are_those_of_the_file(study):
     facts = load_facts(study)
     assert (facts.id, facts.name, facts.amendment) == (STUDY_ID, "digits-beta", 1)
-    assert (facts.epochs, facts.trials, facts.confirm_seeds, facts.confirm_top) == (27, 48, 5, 2)
+    assert (facts.epochs, facts.confirm_seeds, facts.confirm_top, facts.gpus) == (27, 5, 2, 0)
+    assert facts.trials == {"search": 48, "baseline": 48}
     assert (facts.metric, facts.mode, facts.test_metric, facts.test_mode) == (
         "val/accuracy",
         "max",
@@ -53,7 +55,9 @@ def test_the_highest_amendment_wins(study):
     rewrite(study, "study-2.yaml", search__trials=60)
     rewrite(study, "study-10.yaml", search__trials=100)
     facts = load_facts(study)
-    assert (facts.trials, facts.amendment) == (100, 10)
+    assert (facts.planned("search"), facts.amendment) == (100, 10)
+    began = load_facts(study, first=True)
+    assert (began.planned("search"), began.amendment) == (48, 1)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,172 @@ def test_the_temperature_is_the_first_loss_dimension(study, space, temperature, 
 def test_ranges_are_written_in_words(study):
     rewrite(study, space={"a": {"log": [0.01, 10], "times": "loss.beta ** -1"}, "b": {"choice": [1, 2]}, "c": 3})
     assert load_facts(study).space == {"a": "log 0.01 .. 10, times loss.beta ** -1", "b": "choice 1, 2", "c": "3"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"uniform": [0.1, 0.9], "step": 0.1}, "uniform 0.1 .. 0.9, step 0.1"),
+        ({"uniform": [0.1, 0.9], "step": None, "times": None}, "uniform 0.1 .. 0.9"),
+        ({"int": [1, 9]}, "integer 1 .. 9"),
+        ({"int": [16, 512], "step": 16}, "integer 16 .. 512, step 16"),
+        ({"log_int": [1, 1024]}, "log integer 1 .. 1024"),
+        ({"grid": [0.1, 0.2]}, "grid 0.1, 0.2"),
+        ({"log": [1, 2], "when": {"loss.name": "tempered"}}, "log 1 .. 2, when loss.name is tempered"),
+        (
+            {"log": [1, 2], "times": "loss.beta ** -1", "when": {"loss": {"name": ["tempered", "tampered"]}, "b": 3}},
+            "log 1 .. 2, times loss.beta ** -1, when loss.name is tempered or tampered and b is 3",
+        ),
+    ],
+)
+def test_every_form_of_a_dimension_has_its_words(study, spec, words):
+    rewrite(study, space={"loss.beta": spec})
+    facts = load_facts(study)
+    assert facts.space == {"loss.beta": words}
+    assert facts.temperature_is_log == ("log" in words)
+
+
+def test_values_that_follow_are_read_in_both_forms(study):
+    space = {
+        "loss.beta": {"log": [1, 2]},
+        "optimizer.weight_decay": {"equals": "0.0005 * loss.beta"},
+        "a": {"equals": "loss.beta / 2", "when": {"loss.name": "tempered"}},
+        "b": {"fixed": 0.1, "times": "loss.beta ** 1"},
+        "c": {"fixed": 3},
+    }
+    rewrite(study, space=space)
+    facts = load_facts(study)
+    assert list(facts.space) == ["loss.beta"]
+    assert facts.derived == {
+        "optimizer.weight_decay": "0.0005 * loss.beta",
+        "a": "loss.beta / 2, when loss.name is tempered",
+        "b": "0.1 times loss.beta ** 1",
+        "c": "3",
+    }
+
+
+def test_requirements_and_the_budget_are_those_of_the_file(study):
+    facts = load_facts(study)
+    assert facts.require == ()
+    assert (facts.budget.wall_hours, facts.budget.gpu_hours, facts.budget.trials) == (None, None, None)
+    rewrite(study, require=["tau1 > tau2", "beta < 3"], budget={"wall_hours": 1.5, "gpu_hours": None, "trials": 9})
+    facts = load_facts(study)
+    assert facts.require == ("tau1 > tau2", "beta < 3")
+    assert (facts.budget.wall_hours, facts.budget.gpu_hours, facts.budget.trials) == (1.5, None, 9)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "words"),
+    [
+        ("tpe", "tpe"),
+        ({"name": "tpe", "startup_trials": 10, "multivariate": False}, "tpe"),
+        ({"name": "tpe", "startup_trials": 10, "multivariate": True}, "tpe, multivariate"),
+        ({"name": "cmaes", "population": None}, "cmaes"),
+        ({"name": "cmaes", "population": 8}, "cmaes, population 8"),
+        ({"name": "grid", "refine": 0}, "grid"),
+        ({"name": "grid", "refine": 1}, "grid, refined once"),
+        ({"name": "grid", "refine": 3}, "grid, refined 3 times"),
+    ],
+)
+def test_samplers_are_told_in_words(study, sampler, words):
+    rewrite(study, search__sampler=sampler)
+    assert load_facts(study).sampler == words
+
+
+@pytest.mark.parametrize(
+    ("rule", "words", "numbers"),
+    [
+        ({"name": "asha", "grace_epochs": 1, "reduction_factor": 3}, "asha, grace 1, factor 3", (1, 3, 0)),
+        (
+            {"name": "asha", "form": "stopping", "grace_epochs": 2, "reduction_factor": 4, "audit": 0.1},
+            "asha, grace 2, factor 4, audit of 10 %",
+            (2, 4, 0.1),
+        ),
+        (
+            {"name": "asha", "form": "promotion", "grace_epochs": 1, "reduction_factor": 3, "audit": 0.0},
+            "asha (promotion), grace 1, factor 3",
+            (1, 3, 0),
+        ),
+        (
+            {"name": "hyperband", "grace_epochs": 1, "reduction_factor": 3, "brackets": 4, "audit": 0.0},
+            "hyperband, grace 1, factor 3, 4 brackets",
+            (1, 3, 0),
+        ),
+        (
+            {"name": "median", "grace_epochs": 2, "interval_epochs": 3, "min_trials": 5, "audit": 0.125},
+            "median, grace 2, every 3 epochs, from 5 trials on, audit of 12.5 %",
+            (2, 1, 0.125),
+        ),
+        ({"name": "none", "max_loss": 1000.0}, "none", (1, 1, 0)),
+    ],
+)
+def test_stopping_rules_are_told_in_words(study, rule, words, numbers):
+    rewrite(study, stopping=rule)
+    facts = load_facts(study)
+    assert facts.stopping == words
+    assert (facts.grace_epochs, facts.reduction_factor, facts.audit) == numbers
+
+
+def test_an_arm_says_itself_how_many_trials_it_gets(study):
+    arms = {"search": {"set": {}, "trials": 9}, "baseline": {"set": {"loss.beta": 1.0}, "trials": 30}, "old": None}
+    rewrite(study, arms=arms)
+    assert load_facts(study).trials == {"search": 9, "baseline": 30, "old": 48}
+    rewrite(study, arms={"search": {"set": {}, "trials": 9}})
+    document = yaml.safe_load((study / "study.yaml").read_text())
+    document["search"]["trials"] = None
+    (study / "study.yaml").write_text(yaml.safe_dump(document))
+    assert load_facts(study).planned("search") == 9
+
+
+def test_data_are_described_by_the_environment_of_the_study(study):
+    facts = load_facts(study)
+    assert (facts.data.name, facts.data.digest, facts.chance, facts.validation_samples) == ("digits", None, None, None)
+    data = {"name": "digits", "digest": "abc", "sizes": {"train": 1000, "val": 300}, "source": None}
+    (study / "environment.json").write_text(json.dumps({"data": data}))
+    facts = load_facts(study)
+    assert (facts.data.digest, facts.chance, facts.validation_samples) == ("abc", None, 300)
+    (study / "environment.json").write_text(json.dumps({"data": {**data, "classes": 10}}))
+    assert load_facts(study).chance == 0.1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"data": 3}', '{"data": {"digest": "abc"}}', "\x00"])
+def test_a_damaged_environment_hides_no_study(study, text):
+    (study / "environment.json").write_text(text)
+    facts = load_facts(study)
+    assert (facts.data.name, facts.chance) == ("digits", None)
+
+
+def test_an_amendment_is_what_differs_from_the_file_before(study):
+    assert changes(study) == {}
+    rewrite(study, "study-2.yaml", search__trials=60, id="f" * 32, budget={"wall_hours": 2.0})
+    document = yaml.safe_load((study / "study-2.yaml").read_text())
+    document["space"]["loss.beta"] = {"log": [0.1, 1]}
+    del document["reference"]
+    (study / "study-10.yaml").write_text(yaml.safe_dump(document))
+    assert changes(study) == {
+        2: (
+            Change(key="search.trials", before=48, after=60),
+            Change(key="budget.wall_hours", before=None, after=2.0),
+        ),
+        10: (
+            Change(key="space.loss.beta.log", before=[0.01, 10], after=[0.1, 1]),
+            Change(key="reference", before="baseline", after=None),
+        ),
+    }
+    assert [str(change) for made in changes(study).values() for change in made] == [
+        "search.trials from 48 to 60",
+        "budget.wall_hours from none to 2.0",
+        "space.loss.beta.log from [0.01, 10] to [0.1, 1]",
+        "reference from baseline to none",
+    ]
+
+
+def test_a_damaged_amendment_is_named(study):
+    rewrite(study, "study-3.yaml", search__trials=60)
+    (study / "study-2.yaml").write_text("- a list")
+    assert load_facts(study).planned("search") == 60
+    with pytest.raises(StudyUnreadable, match=r"study-2\.yaml is not: it holds a list"):
+        changes(study)
 
 
 def test_a_loss_is_tested_as_a_loss(study):

@@ -178,3 +178,28 @@ def test_bars_of_survival_add_up_to_what_reached_the_rung():
     assert list(bars[0].x) == ["start", "epoch 1", "end"]
     assert [sum(t.y[i] for t in bars) for i in range(3)] == [13, 10, 3]
     assert figure.layout.annotations[1].text == "base&lt;b&gt;line"
+
+
+def test_trials_that_wait_have_a_part_of_the_bar():
+    fates = [Fate(arm="search", epoch=1, went_on=3, stopped=0, diverged=0, failed=0, waiting=6)]
+    (waiting,) = [t for t in survival_figure(fates, epochs=27).data if t.name == "wait here"]
+    assert list(waiting.y) == [6]
+    assert fates[0].reached == 9
+
+
+def untrained(x, state):
+    return ExploredPoint(trial=f"t{x}", arm="search", x=x, y=0.1, epochs=27, state=state, trained=False)
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETED, TrialState.PRUNED])
+def test_trials_that_failed_to_train_stand_in_the_strip_and_do_not_count_for_the_range(state):
+    figure = temperature([point(1, 0.97), point(2, 0.98), untrained(0.01, state)])
+    (marks,) = [t for t in figure.data if t.y is not None and "failed to train" in t.y]
+    assert (list(marks.x), marks.yaxis) == ([0.01], "y2")
+    assert figure.layout.yaxis.range[0] > 90
+    (full,) = traces(figure, "explored to the end")
+    assert list(full.x) == [1, 2]
+
+
+def test_a_diverged_trial_is_no_failure_to_train():
+    assert untrained(1, TrialState.DIVERGED).trouble == "diverged"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from results.lock import StudyLock
 from results.query import StudyView
-from results.schema import EpochRow, StudyState, TrialRow, TrialState
+from results.report import Format, render_status, status
+from results.schema import DecisionRow, EpochRow, SessionRow, StudyState, TrialRow, TrialState
 from tests.results.synthetic import EPOCHS, START, Study, finished
 from tests.results.synthetic_papers import Distilled
 
@@ -182,6 +183,211 @@ def test_rungs_count_each_trial_once(study):
     assert (rung.arm, rung.epoch, rung.reached, rung.stopped) == ("search", 3, 3, 1)
 
 
+def judge(study, trial, rung, verdict, arm="search", bracket=None):
+    study.writer.append(
+        DecisionRow(
+            **study.common,
+            trial=trial,
+            arm=arm,
+            rung=rung,
+            value=0.5,
+            cutoff=0.6,
+            rank=1,
+            n=1,
+            verdict=verdict,
+            bracket=bracket,
+        )
+    )
+
+
+def test_the_first_verdict_stands_and_a_promotion_lifts_a_pause(study):
+    for trial, verdict in (("t0001", "CONTINUE"), ("t0002", "STOP"), ("t0003", "AUDIT"), ("t0004", "PAUSE")):
+        judge(study, trial, 1, verdict)
+    judge(study, "t0005", 1, "PAUSE")
+    judge(study, "t0005", 1, "PROMOTE")
+    judge(study, "t0001", 1, "STOP")  # after a restart
+    judge(study, "t0003", 3, "AUDIT")
+    found = view(study)
+    first, second = found.rungs
+    assert (first.epoch, first.reached, first.bracket) == (1, 5, None)
+    assert (first.stopped, first.audited, first.paused, first.promoted) == (1, 1, 1, 1)
+    assert (second.epoch, second.reached, second.audited, second.stopped) == (3, 1, 1, 0)
+    rows = found.rows("select trial, verdict from decisions where rung = 1 order by seq")
+    assert [verdict for trial, verdict in rows if trial == "t0001"] == ["CONTINUE"]
+    assert [verdict for trial, verdict in rows if trial == "t0005"] == ["PAUSE", "PROMOTE"]
+
+
+def test_brackets_are_added_up_and_apart(study):
+    judge(study, "t0001", 1, "STOP", bracket=0)
+    judge(study, "t0002", 3, "CONTINUE", bracket=0)
+    judge(study, "t0003", 3, "STOP", bracket=1)
+    judge(study, "t0004", 3, "STOP", bracket=1)
+    judge(study, "t0005", 3, "CONTINUE", arm="baseline")  # as an older study has it
+    found = view(study)
+    assert [(r.arm, r.epoch, r.bracket, r.reached, r.stopped) for r in found.rungs] == [
+        ("baseline", 3, None, 1, 0),
+        ("search", 1, None, 1, 1),
+        ("search", 3, None, 3, 2),
+    ]
+    assert [(r.arm, r.epoch, r.bracket, r.reached, r.stopped) for r in found.bracket_rungs] == [
+        ("baseline", 3, 0, 1, 0),
+        ("search", 1, 0, 1, 1),
+        ("search", 3, 0, 1, 0),
+        ("search", 3, 1, 2, 2),
+    ]
+
+
+def test_a_trial_knows_where_it_came_from_and_whether_it_is_audited(study):
+    common = {"trial": "t0002", "arm": "search", "stage": "explore", "number": 1}
+    study.writer.append(
+        TrialRow(
+            **study.common,
+            **common,
+            state="PENDING",
+            attempt=0,
+            params="{}",
+            origin="TPE model of 34 trials",
+            audited=1,
+        )
+    )
+    study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=1))
+    older, newer = view(study).trials
+    assert (older.origin, older.audited) == (None, False)
+    assert (newer.origin, newer.audited) == ("TPE model of 34 trials", True)
+
+
+def test_a_paused_trial_has_not_ended_until_it_is_pruned(study):
+    common = {"trial": "t0001", "arm": "search", "stage": "explore", "number": 0}
+    study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=1))
+    epoch(study, "t0001", 1, value=0.6)
+    study.writer.append(TrialRow(**study.common, **common, state="PAUSED", attempt=1))
+    (paused,) = view(study).trials
+    assert (paused.state, paused.ended_at, paused.value, paused.last_value) == (TrialState.PAUSED, None, None, 0.6)
+    text = render_status(status(study.folder), Format.TABLE)
+    assert "paused" in text
+    assert "0 of 96 trials explored" in text
+    study.writer.append(
+        TrialRow(**study.common, **common, state="PRUNED", attempt=1, epochs=1, value=0.6, reason="never promoted")
+    )
+    (ended,) = view(study).trials
+    assert (ended.state, ended.value, ended.reason) == (TrialState.PRUNED, 0.6, "never promoted")
+
+
+def test_a_promoted_trial_repeats_nothing(study):
+    epoch(study, "t0001", 1)
+    epoch(study, "t0001", 2, attempt=2, start=1)
+    assert view(study).repeated == ()
+
+
+def test_epochs_that_a_dead_session_had_trained_are_repeated(study):
+    for trial, epochs in (("t0001", 5), ("t0002", 2)):
+        for number in range(1, epochs + 1):
+            epoch(study, trial, number, time_s=number)
+    study.reopen("s0002")
+    epoch(study, "t0001", 4, attempt=2, start=3)
+    assert [(r.trial, r.from_epoch, r.to_epoch) for r in view(study).repeated] == [
+        ("t0001", 4, 4)
+    ]  # 5 is still to come
+    epoch(study, "t0001", 5, attempt=2, start=3)
+    epoch(study, "t0002", 2, attempt=2, start=1)
+    first, second = view(study).repeated
+    assert (first.trial, first.session, first.trained_in) == ("t0001", "s0002", "s0001")
+    assert (first.from_epoch, first.to_epoch, first.epochs, first.attempts, first.wasted_s) == (4, 5, 2, 1, 9)
+    assert (second.trial, second.from_epoch, second.to_epoch, second.epochs, second.wasted_s) == ("t0002", 2, 2, 1, 2)
+    assert view(study).repeated_in_words == (
+        "session s0002 took over from s0001: 2 epochs of t0001 and 1 of t0002 were trained again",
+    )
+
+
+def test_epochs_that_a_dead_worker_had_trained_are_repeated(study):
+    """Twice, and with two lanes; the time is that of all that was thrown away."""
+    for attempt in (1, 2, 3):
+        for lane in (0, 1):
+            epoch(study, "t0001", 1, lane=lane, attempt=attempt, time_s=3)
+    (repeat,) = view(study).repeated
+    assert (repeat.session, repeat.trained_in) == ("s0001", "s0001")
+    assert (repeat.from_epoch, repeat.to_epoch, repeat.epochs, repeat.attempts, repeat.wasted_s) == (1, 1, 2, 2, 12)
+    assert view(study).repeated_in_words == (
+        "after a worker died in session s0001: 2 epochs of t0001 were trained again",
+    )
+
+
+def test_an_amendment_belongs_to_the_first_session_that_went_by_it(study):
+    assert view(study).amendments == ()
+    study.writer.close()
+    study.extend(60)
+    (waiting,) = StudyView(study.folder).amendments
+    assert (waiting.number, waiting.session, waiting.since) == (2, None, None)
+    study.amendment = 2
+    study.reopen("s0002")
+    since = study.clock
+    study.reopen("s0003")
+    (found,) = view(study).amendments
+    assert (found.number, found.session, found.since) == (2, "s0002", since)
+    assert list(map(str, found.changes)) == ["search.trials from 48 to 60"]
+    assert [s.amendment for s in view(study).sessions] == [None, 2, 2]
+    text = render_status(status(study.folder), Format.TABLE)
+    assert "Amendment 2 since session s0002: search.trials from 48 to 60" in text
+
+
+def test_the_budget_is_set_against_what_was_used(study):
+    assert view(study).spent == ()
+    study.document |= {
+        "budget": {"wall_hours": 1.0, "gpu_hours": 2, "trials": 9},
+        "resources": {"cpus": 1, "gpus": 0.5},
+    }
+    study.extend(48)
+    common = {"trial": "t0001", "arm": "search", "stage": "explore", "number": 0}
+    study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=1))
+    epoch(study, "t0001", 1, time_s=3600)
+    study.propose("search")  # not begun yet
+    study.end("INTERRUPTED", "budget used up: 2.0 GPU hours of 2.0")
+    found = StudyView(study.folder)
+    assert [str(spent) for spent in found.spent][1:] == ["0.50 of 2 GPU hours used", "1 of 9 trials used"]
+    assert found.spent[0].used == found.wall_s / 3600
+    text = render_status(status(study.folder), Format.TABLE)
+    assert "Last session ended: budget used up: 2.0 GPU hours of 2.0" in text
+    assert "0.50 of 2 GPU hours used" in text
+
+
+def test_wall_time_is_that_of_the_sessions_without_the_time_between(study):
+    first = study.clock
+    epoch(study, "t0001", 1)
+    died = (study.clock - first).total_seconds()
+    study.reopen("s0002")
+    began = study.clock
+    study.end("INTERRUPTED", "Ctrl-C")
+    found = StudyView(study.folder)
+    expected = died + (first - found.sessions[0].started_at).total_seconds() + (study.clock - began).total_seconds()
+    assert found.wall_s == pytest.approx(expected)
+    assert found.wall_s < 600
+
+
+def test_a_clock_that_is_set_back_takes_no_time_away(study):
+    before = view(study).wall_s
+    study.clock += timedelta(seconds=10)
+    epoch(study, "t0001", 1)
+    study.clock -= timedelta(hours=1)
+    epoch(study, "t0001", 2)
+    assert view(study).wall_s == pytest.approx(before + 10, abs=0.1)
+
+
+def test_a_running_session_lasts_until_now(study):
+    study.clock = datetime.now(UTC) - timedelta(seconds=500)
+    epoch(study, "t0001", 1)
+    before = view(study).wall_s
+    with StudyLock(study.folder):
+        assert view(study).wall_s == pytest.approx(before + 500, abs=30)
+
+
+def test_a_session_that_measured_its_own_time_is_believed(study):
+    """The clock of the machine was set back meanwhile."""
+    facts = {"host": "node-1", "pid": 1, "slots": 1, "command": "x", "environment": "{}"}
+    study.writer.append(SessionRow(**study.common, **facts, state="INTERRUPTED", reason="Ctrl-C", wall_time_s=1234.5))
+    study.writer.flush()
+    assert StudyView(study.folder).wall_s == 1234.5
+
+
 def test_states_of_a_study(tmp_path):
     study = Study(tmp_path)
     assert view(study).state is StudyState.NEW
@@ -214,7 +420,7 @@ def test_a_session_that_never_said_its_end_ends_with_its_last_row(study):
 def test_all_views_can_be_selected_from(tmp_path):
     folder = finished(tmp_path, trials=6)
     found = StudyView(folder)
-    for name in ("trials", "epochs", "epoch_means", "decisions", "sessions"):
+    for name in ("trials", "epochs", "epoch_means", "decisions", "sessions", "repeats"):
         assert found.rows(f"select * from {name}")
     assert all(t.epochs <= EPOCHS for t in found.trials)
 

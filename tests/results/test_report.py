@@ -26,9 +26,11 @@ from results.report import (
     to_json,
     write_files,
 )
+from results.report.panels import panels
 from results.schema import StudyState, TrialRow, TrialState
 from results.statistics import Outcome
 from tests.results.synthetic import EPOCHS, Study, finished
+from tests.results.synthetic_search import Tabulated, searched
 
 
 @pytest.fixture(scope="module")
@@ -358,3 +360,166 @@ def test_facts_are_frozen(done):
     with pytest.raises(AttributeError):
         StudyView(done).facts.name = "x"
     assert isinstance(StudyView(done).facts, StudyFacts)
+
+
+def plain(text):
+    return re.sub(r"\s+", " ", text.replace("&nbsp;", " ").replace("\\", ""))
+
+
+@pytest.fixture(scope="module")
+def whole_report(tmp_path_factory):
+    """A search with an audit, failures to train, divergence, a confirmation."""
+    study = searched(tmp_path_factory.mktemp("whole"), trials=60)
+    study.confirm()
+    study.end()
+    return build(study.folder)
+
+
+def test_at_80_columns_no_word_is_broken(whole_report):
+    text = render(whole_report, Format.TABLE, width=80)
+    lines = [line for line in text.splitlines() if not line.startswith("   ") or "  " in line.strip()]
+    assert all(len(line) <= 80 for line in lines[: len(lines) - 6])
+    for word in ("val/accuracy", "test/accuracy", "settings", "COMPLETED", "baseline", "audited", "planned"):
+        assert word in text
+    for candidate in whole_report.candidates:
+        mean = candidate.test
+        assert f"[{100 * mean.low:.2f}, {100 * mean.high:.2f}]" in text
+
+
+def test_amendments_are_shown_with_their_session_and_changes(tmp_path):
+    study = explored(tmp_path, trials=3)
+    study.end("INTERRUPTED", "stopped")
+    study.extend(4)
+    study.amendment = 2
+    study.reopen("s0002")
+    study.end("INTERRUPTED", "stopped")
+    found = build(study.folder)
+    (amendment,) = found.amendments
+    assert (amendment.number, amendment.session) == (2, "s0002")
+    assert [(c["key"], c["before"], c["after"]) for c in json.loads(to_json(found))["amendments"][0]["changes"]] == [
+        ("search.trials", 3, 4)
+    ]
+    for form in (Format.TABLE, Format.MARKDOWN, Format.HTML):
+        text = plain(render(found, form, width=200))
+        assert "Amended" in text
+        assert "study-2.yaml" in text
+        assert "search.trials from 3 to 4" in text
+
+
+def test_work_that_was_done_twice_is_told(done, finished_report):
+    (sentence,) = finished_report.repeated
+    assert "t0003" in sentence
+    for form in (Format.TABLE, Format.MARKDOWN, Format.HTML):
+        text = plain(render(finished_report, form, width=200))
+        assert "repeated work" in text
+        assert sentence in text
+
+
+def test_the_best_configuration_says_how_it_was_found(whole_report):
+    number = next(t.number for t in whole_report.view.trials if t.trial == whole_report.best.trial)
+    origin = "random start-up" if number < 10 else f"TPE model of {number} trials"
+    assert whole_report.best.origin == origin
+    for form in (Format.TABLE, Format.MARKDOWN, Format.HTML):
+        assert re.search(rf"[Ff]ound by:? {origin}", plain(render(whole_report, form)))
+
+
+def test_the_budget_is_shown_with_what_was_used(tmp_path):
+    study = Study(tmp_path, trials=1)
+    study.document["budget"] = {"trials": 8}
+    study.extend(1)
+    study.explored("search", 0.9)
+    study.end()
+    (spent,) = build(study.folder).spent
+    assert str(spent) in plain(render(build(study.folder), Format.TABLE))
+
+
+# Stability
+
+
+def test_trials_that_never_left_chance_failed_to_train(tmp_path):
+    study = Tabulated(tmp_path, trials=4, reference=None)
+    study.data(classes=10, val=900)  # two standard errors are 0.02
+    study.begin()
+    at_chance = study.trial({1: 0.1, 2: 0.119, EPOCHS: 0.08}, beta=0.01)
+    study.trial({1: 0.1, 2: 0.121, EPOCHS: 0.09}, beta=0.01)
+    stopped = study.trial({1: 0.11}, {1: "STOP"}, state="PRUNED", beta=0.01)
+    study.trial({1: 0.1}, state="DIVERGED", beta=10.0)
+    study.trial({1: 0.1}, state="FAILED", beta=10.0)
+    study.trial({1: 0.1}, state="RUNNING", beta=10.0)
+    study.end()
+    found = build(study.folder)
+    cold, hot = found.stability
+    assert (cold.n, cold.trained, cold.diverged.count, cold.failed_to_train.count) == (3, 1, 0, 2)
+    assert (hot.n, hot.trained, hot.diverged.count, hot.failed_to_train.count) == (1, 0, 1, 0)
+    low, high = stats.binomtest(2, 3).proportion_ci(method="wilson")
+    assert (cold.failed_to_train.low, cold.failed_to_train.high) == pytest.approx((low, high))
+    figure = next(p.figure for p in panels(found) if p.key == "temperature")
+    (marks,) = [t for t in figure.data if t.y is not None and "failed to train" in t.y]
+    assert [text.split()[0] for text in marks.text] == [at_chance, stopped]
+    text = plain(render(found, Format.TABLE))
+    assert "Stability by inverse temperature beta" in text
+    assert "2: 67 % [21, 94]" in text
+
+
+@pytest.mark.parametrize(("sizes", "failed"), [({}, [1, 2]), ({"val": 10_000}, [])])
+def test_without_the_size_of_the_split_the_margin_is_two_points(tmp_path, sizes, failed):
+    study = Tabulated(tmp_path, trials=2, reference=None)
+    study.data(classes=2, **sizes)
+    study.begin()
+    study.trial({EPOCHS: 0.515})
+    study.trial({EPOCHS: 0.52})
+    study.end()
+    lost = [b.failed_to_train.count for b in build(study.folder).stability]
+    assert lost == ([len(failed)] if failed else [])
+
+
+def test_where_the_number_of_classes_is_unknown_nobody_failed_to_train(tmp_path):
+    study = Tabulated(tmp_path, trials=2, reference=None)
+    study.begin()
+    study.trial({EPOCHS: 0.1})
+    study.trial({1: 0.1}, state="DIVERGED")
+    study.end()
+    (row,) = build(study.folder).stability
+    assert (row.failed_to_train, row.diverged.count, row.trained) == (None, 1, 1)
+    assert "failed to train" not in render(build(study.folder), Format.TABLE)
+
+
+def test_a_study_in_which_all_trained_has_no_table_of_stability(tmp_path):
+    study = Tabulated(tmp_path, trials=1, reference=None)
+    study.data()
+    study.begin()
+    study.trial({EPOCHS: 0.9})
+    study.end()
+    assert build(study.folder).stability == ()
+
+
+# Survival
+
+
+def bars(study):
+    study.writer.flush()
+    figure = next(p.figure for p in panels(build(study.folder)) if p.key == "survival")
+    return {t.name: dict(zip(t.x, t.y, strict=True)) for t in figure.data if t.type == "bar"}
+
+
+def test_brackets_of_hyperband_are_added_up(tmp_path):
+    study = Tabulated(tmp_path, trials=4, reference=None)
+    study.begin()
+    study.trial({1: 0.1}, {1: "STOP"}, state="PRUNED")
+    study.trial({1: 0.2, 3: 0.3}, {1: "CONTINUE", 3: "STOP"}, state="PRUNED")
+    study.trial({1: 0.2, 3: 0.3}, {3: "STOP"}, state="PRUNED", bracket=1)
+    study.trial({1: 0.2, EPOCHS: 0.9}, bracket=2)
+    found = bars(study)
+    assert found["went on"] == {"start": 4, "epoch 1": 3, "epoch 3": 1, "end": 1}
+    assert found["stopped here"] == {"start": 0, "epoch 1": 1, "epoch 3": 2, "end": 0}
+
+
+def test_trials_that_wait_are_neither_stopped_nor_gone_on(tmp_path):
+    study = Tabulated(tmp_path, trials=3, reference=None)
+    study.begin()
+    study.trial({1: 0.1}, {1: "PAUSE"}, state="PAUSED")
+    study.trial({1: 0.2}, {1: "PAUSE"}, state="PRUNED")
+    study.trial({1: 0.2, EPOCHS: 0.9}, {1: "PAUSE"})
+    study.trial({1: 0.2, EPOCHS: 0.9}, {1: "AUDIT"}, audited=True)
+    found = bars(study)
+    assert (found["wait here"]["epoch 1"], found["stopped here"]["epoch 1"], found["went on"]["epoch 1"]) == (1, 1, 2)

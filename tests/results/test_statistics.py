@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.statistics import Outcome, compare, mean_interval, paired_difference
+from results.statistics import Outcome, compare, kendall_tau, mean_interval, paired_difference, wilson_interval
 
 finite = st.floats(-1e6, 1e6)
 
@@ -162,3 +162,61 @@ def test_the_verdict_says_better_only_if_the_interval_excludes_zero(pairs, mode)
     low, high = sorted((sign * found.difference.low, sign * found.difference.high))
     assert (found.outcome is Outcome.BETTER) == (low > 0)
     assert (found.outcome is Outcome.WORSE) == (high < 0)
+
+
+# Shares
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_of_a_share_is_scipys(n, confidence):
+    for count in {0, 1, n // 2, n}:
+        theirs = stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
+        assert wilson_interval(count, n, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_the_ends_of_the_interval_solve_wilsons_equation():
+    low, high = wilson_interval(7, 30)
+    z = stats.norm.ppf(0.975)
+    for end in (low, high):
+        assert abs(7 / 30 - end) == pytest.approx(z * math.sqrt(end * (1 - end) / 30))
+
+
+def test_a_share_that_never_or_always_happened_touches_the_end():
+    assert wilson_interval(0, 9)[0] == 0
+    assert wilson_interval(9, 9)[1] == 1
+
+
+@pytest.mark.parametrize(("count", "n"), [(1, 0), (0, 0), (-1, 5), (6, 5)])
+def test_a_share_of_nothing_is_refused(count, n):
+    with pytest.raises(ValueError, match="a share needs"):
+        wilson_interval(count, n)
+
+
+# Rank agreement
+
+pairs = st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=25)
+
+
+@given(pairs)
+def test_rank_agreement_is_scipys(values):
+    a, b = zip(*values, strict=True)
+    ours = kendall_tau(a, b)
+    if len(set(a)) < 2 or len(set(b)) < 2:
+        assert ours is None
+    else:
+        assert ours == pytest.approx(stats.kendalltau(a, b).statistic)
+
+
+def test_only_the_order_counts():
+    a = [0.1, 0.5, 0.3, math.inf]
+    assert kendall_tau(a, [1, 3, 2, 9]) == 1
+    assert kendall_tau(a, [-1, -3, -2, -9]) == -1
+    assert kendall_tau([], []) is None
+
+
+def test_rankings_of_different_things_are_refused():
+    with pytest.raises(ValueError, match="same things, got 2 and 1"):
+        kendall_tau([1, 2], [1])
+    with pytest.raises(ValueError, match="NaN"):
+        kendall_tau([1, math.nan], [1, 2])

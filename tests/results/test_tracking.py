@@ -22,7 +22,7 @@ from results import mirror, tracking
 from results.errors import StudyNotFound, TrackingUnavailable
 from results.lock import StudyLock
 from results.query import StudyView
-from results.schema import EpochRow
+from results.schema import EpochRow, TrialRow
 from results.tracking import follow, main, sync
 from tests.results.synthetic import STUDY_ID, Study, finished
 from tests.results.synthetic_papers import Distilled
@@ -180,6 +180,64 @@ def test_values_that_are_not_finite_become_a_tag(root):
     assert run.info.status == "FAILED"
 
 
+def test_an_amended_study_keeps_the_parameters_that_it_began_with(root, monkeypatch):
+    """MLflow refuses to change a parameter: also a pass that is repeated after the amendment must send the old ones."""
+    study = Study(root, trials=1)
+    study.begin()
+    study.run(study.propose("search"), "search")
+    study.writer.flush()
+    real, lost = MlflowClient.log_batch, []
+
+    def log_batch(self, run, metrics=(), params=(), tags=()):
+        if not lost and params:
+            lost.append(real(self, run, metrics=metrics, params=params))
+            raise OSError("the reply was lost, and the tags with it")
+        return real(self, run, metrics=metrics, params=params, tags=tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    with pytest.raises(TrackingUnavailable, match="lost"):
+        sync(study.folder)
+    study.document["stopping"] |= {"grace_epochs": 3}
+    study.extend(5)
+    study.amendment = 2
+    study.reopen("s0002")
+    study.end("INTERRUPTED", "Ctrl-C")
+    sync(study.folder)
+    parent = runs(root)[STUDY_ID].data
+    assert parent.params["stopping"] == "asha, grace 1, factor 3"
+    assert parent.params["grace_epochs"] == "1"
+    assert parent.tags["thermotune.trials"] == "10"
+    amended = parent.tags["thermotune.amendment.2"]
+    assert amended == "search.trials from 1 to 5, stopping.grace_epochs from 1 to 3"
+    assert sync(study.folder).metrics == 0
+
+
+def test_a_paused_trial_is_a_running_run_with_a_tag(root):
+    study = Study(root, trials=1)
+    study.begin()
+    common = {"trial": "t0001", "arm": "search", "stage": "explore", "number": 0}
+    origin = "TPE model of 34 trials"
+    pending = {"state": "PENDING", "attempt": 0, "seeds": "[0]", "params": "{}", "origin": origin, "audited": 1}
+    study.writer.append(TrialRow(**study.common, **common, **pending))
+    study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=1))
+    report_epoch(study, "t0001", 1)
+    study.writer.append(TrialRow(**study.common, **common, state="PAUSED", attempt=1))
+    study.writer.flush()
+    with StudyLock(study.folder):
+        sync(study.folder)
+        run = runs(root)[f"{STUDY_ID}/t0001"]
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["thermotune.state"] == "PAUSED"
+    assert (run.data.tags["origin"], run.data.tags["audited"]) == (origin, "true")
+    ended = {"state": "PRUNED", "attempt": 1, "epochs": 1, "value": 0.5, "reason": "never promoted"}
+    study.writer.append(TrialRow(**study.common, **common, **ended))
+    study.end()
+    sync(study.folder)
+    run = runs(root)[f"{STUDY_ID}/t0001"]
+    assert (run.info.status, run.data.tags["thermotune.state"]) == ("FINISHED", "PRUNED")
+    assert dict(points(root)) == expected_points(study.folder)
+
+
 def report_epoch(study, trial, number, *, attempt=1, start=0, lane=0, value=0.5):
     study.clock += timedelta(seconds=1)
     study.writer.append(
@@ -265,8 +323,6 @@ def test_an_epoch_is_sent_when_all_its_lanes_are_there(root, running, monkeypatc
     trial = study.propose("search")
     monkeypatch.setattr(study, "path", study.path)
     common = {"arm": "search", "stage": "explore", "number": 1}
-    from results.schema import TrialRow
-
     study.writer.append(
         TrialRow(**study.common, trial="t0050", state="PENDING", attempt=0, seeds="[0, 1]", params="{}", **common)
     )

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import yaml
 
 from results.report import Format, build, render, render_best, render_status, render_statuses, status, statuses
 from results.schema import StudyState
@@ -93,6 +94,54 @@ def test_among_equals_the_earlier_proposals_are_confirmed(tmp_path):
     for _ in range(4):
         study.explored("search", 0.9)
     assert [c.trial for c in ended(study).candidates] == ["t0001", "t0002"]
+
+
+def with_trials(study, **trials):
+    """The study file says for every arm how many trials it has."""
+    for arm, number in trials.items():
+        study.document["arms"][arm]["trials"] = number
+    (study.folder / "study.yaml").write_text(yaml.safe_dump(study.document, sort_keys=False), encoding="utf-8")
+
+
+def test_a_refined_grid_may_need_fewer_trials_than_planned(tmp_path):
+    study = two_arms(tmp_path)
+    with_trials(study, search=9, baseline=2)
+    study.writer.flush()
+    assert build(study.folder).candidates == ()
+    assert build(study.folder).progress.to_explore == 11
+    study.confirmed("t0001", "search", HIGH)
+    study.writer.flush()
+    under_way = build(study.folder)
+    assert {c.trial for c in under_way.candidates} == {"t0001", "t0002", "t0003"}
+    assert (under_way.progress.explored, under_way.progress.to_explore) == (4, 4)
+    assert {c.arm: c.planned for c in under_way.counts if c.stage == "explore"} == {"search": 2, "baseline": 2}
+
+
+def test_a_completed_study_waits_for_no_trial(tmp_path):
+    study = two_arms(tmp_path, confirm_seeds=0)
+    with_trials(study, search=9, baseline=2)
+    assert ended(study).progress.to_explore == 4
+
+
+def test_after_an_amendment_the_trials_it_adds_are_waited_for(tmp_path):
+    study = two_arms(tmp_path)
+    study.confirmed("t0001", "search", HIGH)
+    study.extend(3)
+    study.amendment = 2
+    study.reopen("s0002")
+    study.writer.flush()
+    found = build(study.folder)
+    assert found.candidates == ()
+    assert (found.progress.explored, found.progress.to_explore) == (4, 6)
+
+
+def test_a_trial_that_waits_at_a_rung_holds_the_confirmation_back(tmp_path):
+    study = two_arms(tmp_path)
+    study._state(study.propose("search"), "search", "explore", "PAUSED", attempt=1)
+    found = ended(study)
+    assert found.candidates == ()
+    assert "4 of 5 trials ended, 1 waiting at a rung" in found.verdict.details[0]
+    assert "paused" in render(found, Format.TABLE)
 
 
 # Who is the best
@@ -293,6 +342,21 @@ def test_a_reference_in_which_nothing_varies_has_one_trial_and_is_fully_tuned(tm
     assert {(c.stage, c.arm): c.planned for c in found.counts}["explore", "baseline"] == 1
     assert found.verdict.outcome is Outcome.BETTER
     assert not any("had 1 trial" in note for note in found.notes)
+
+
+def test_a_reference_with_fewer_trials_of_its_own_names_no_winner(tmp_path):
+    study = begun(tmp_path, trials=1)
+    with_trials(study, search=3, baseline=1)
+    for arm, value in (("search", 0.98), ("search", 0.90), ("search", 0.91), ("baseline", 0.97)):
+        study.explored(arm, value)
+    study.confirmed("t0001", "search", HIGH)
+    study.confirmed("t0003", "search", LOW)
+    study.confirmed("t0004", "baseline", LOW)
+    found = ended(study)
+    assert (found.progress.explored, found.progress.to_explore) == (4, 4)
+    assert found.verdict.outcome is Outcome.NOT_COMPARED
+    assert found.verdict.headline.startswith("No winner is named: the reference had 1 trial and the candidate's arm 3")
+    assert any("The reference arm baseline had 1 trial and search had 3" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("hot", "words"), [(HIGH, "is better than"), (LOW, "The best of the arm hot, ")])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from results.schema import AnyRow, StudyState, Verdict
 from search.conductor import Conductor
 from search.history import History, Trial
+from search.proposing import Known
 from search.study import Study
 from search.study_file import load
 
@@ -22,7 +24,8 @@ def study(*overrides: str, name: str = "digits-beta") -> Study:
 
 def curve(trial: Trial, seed: int, epoch: int) -> float:
     """Accuracy, best near lr * beta = 0.1 and beta = 0.3, with noise by seed; diverges where lr * beta is large."""
-    lr, beta = trial.recipe["optimizer"]["lr"], trial.recipe["loss"].get("beta", 1.0)
+    loss = trial.recipe["loss"]
+    lr, beta = trial.recipe["optimizer"]["lr"], loss.get("beta", loss.get("alpha", 1.0))
     if lr * beta > 0.3 and epoch >= 2:
         return math.nan
     miss = 0.05 * math.log10(lr * beta / 0.1) ** 2 + 0.02 * math.log10(beta / 0.3) ** 2
@@ -115,6 +118,8 @@ def drive(
     order: int = 0,
     dies_at: int | None = None,
     shelf: dict[str, str] | None = None,
+    known: Known | None = None,
+    now: Callable[[], datetime] | None = None,
 ) -> History:
     """One driver session, from whatever ``rows`` say to the end.
 
@@ -128,31 +133,41 @@ def drive(
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     session = f"s{history.sessions + 1:04d}"
     disk = Disk(rows, dies_at)
-    conductor = Conductor(spec, history, disk, session=session, now=lambda: begin + timedelta(milliseconds=next(clock)))
+    conductor = Conductor(
+        spec,
+        history,
+        disk,
+        session=session,
+        known=known,
+        now=now or (lambda: begin + timedelta(milliseconds=next(clock))),
+    )
     shelf = {} if shelf is None else shelf
     conductor.trained = dict(shelf)
-    facts = {"host": "h", "pid": 1, "slots": workers, "command": "c", "environment": "{}"}
+    facts = {"host": "h", "pid": 1, "slots": workers, "command": "c", "environment": "{}", "amendment": 1}
     conductor.session(StudyState.RUNNING, **facts)
     rng = random.Random(order)
     busy: list[Worker] = []
-    while not conductor.finished:
+    while not conductor.at_rest:
         while len(busy) < workers and (trial := conductor.next_trial()) is not None:
             conductor.started(trial.name)
-            stops = spec.rungs if trial.stage == "explore" else ()
+            stops = spec.rule.rungs(spec.rule.bracket(trial.number)) if trial.stage == "explore" else ()
             teacher = spec.teachers[trial.arm] if trial.stage == "teach" else None
             epochs = spec.recipe.epochs if teacher is None else teacher.epoch or teacher.recipe.epochs
             busy.append(Worker(trial, stops, epochs, checkpoints))
         if conductor.blocked is not None:
             break
+        if not busy:
+            continue  # the last paused trials have just ended
         worker = rng.choice(busy)
         report = worker.advance()
         if report["finished"] and worker.trial.stage == "teach":
             shelf[worker.trial.arm] = f"address of {worker.trial.arm}"
-        if conductor.report(worker.trial.name, report) is Verdict.STOP:
+        verdict = conductor.report(worker.trial.name, report)
+        if verdict is not Verdict.CONTINUE:
             busy.remove(worker)
-            if worker.trial.stage == "explore":
+            if verdict is Verdict.STOP and worker.trial.stage == "explore":
                 checkpoints.pop(worker.trial.name, None)
-    conductor.session(StudyState.COMPLETED, **facts)
+    conductor.session(StudyState.COMPLETED if conductor.finished else StudyState.INTERRUPTED, **facts)
     return history
 
 
@@ -162,6 +177,7 @@ def story(history: History) -> str:
         [
             [
                 t.name, t.arm, t.stage, t.number, t.coordinates, t.params, t.recipe, t.seeds, t.source, t.state,
+                t.origin, t.audited,
                 sorted((e, sorted((lane, dict(m)) for lane, m in lanes.items())) for e, lanes in t.epochs.items()),
                 sorted((d.rung, d.value, d.cutoff, d.rank, d.n, d.verdict) for d in t.decisions.values()),
             ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from results.schema import DecisionRow, EpochRow, Stage, TrialRow, TrialState, Verdict
 from search.conductor import Conductor
 from search.history import History
-from search.sampler import propose
+from search.proposing import next_proposal
 from tests.search.simulator import Disk, Killed, drive, story, study
 
 SMALL = ("search.trials=8", "seeds.confirm=2", "confirm.top=1")
@@ -74,15 +74,8 @@ def test_every_proposal_can_be_made_again_from_the_rows_before_it(workers):
     proposals = [r for r in rows if isinstance(r, TrialRow) and r.state == "PENDING" and r.stage == "explore"]
     for row in proposals:
         before = History.fold(r for r in rows if r.seq < row.seq)
-        again = propose(
-            spec.arm_space(row.arm),
-            before.observations(row.arm, "val/accuracy"),
-            mode="max",
-            seed=0,
-            arm=row.arm,
-            number=row.number,
-        )
-        assert json.loads(row.coordinates) == again
+        again = next_proposal(spec, before, row.arm, {})
+        assert (json.loads(row.coordinates), row.origin) == (again.coordinates, again.origin)
     assert len(proposals) == 16
 
 

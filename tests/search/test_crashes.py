@@ -14,22 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.encoding import to_rows
-from results.schema import DecisionRow, EpochRow, SessionRow, TrialRow, TrialState
+from results.schema import SessionRow, TrialRow, TrialState
 from search.history import History
 from tests.search.commands import THERMOTUNE, Driver, environment, rows_of, thermotune
+from tests.search.crashes import STUDY, assert_whole, begun, trained
 from tests.search.simulator import story
 from trainables.teachers import Shelf, kept_logits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-STUDY = """
-name: crash
-recipe: {model: mlp-256-256, batch_size: 16, epochs: 27}
-search: {trials: 10}
-seeds: {confirm: 2}
-confirm: {top: 1}
-resources: {max_concurrent: WORKERS}
-"""
 
 DISTILLED = """
 name: crash
@@ -54,16 +46,6 @@ def study_file(tmp_path):
         return str(path)
 
     return write
-
-
-def begun(folder, session="s0001"):
-    """Whether a session has handed out its first trial."""
-    return any(isinstance(r, TrialRow) and r.session == session for r in rows_of(folder))
-
-
-def trained(folder, session="s0001"):
-    """Whether a session has recorded its first epoch."""
-    return any(isinstance(r, EpochRow) and r.session == session for r in rows_of(folder))
 
 
 def kill_and_resume(root, study_file, kills, seed):
@@ -115,16 +97,7 @@ def test_several_workers_lose_nothing_and_do_nothing_twice(tmp_path, study_file)
     history = History.fold(rows)
     assert all(trial.state.is_final for trial in history.trials.values())
     assert Counter(t.arm for t in history.of()) == {"search": 10, "baseline": 10}
-    assert len({r.seq for r in rows}) == len(rows)
-    for kind, key in (
-        (DecisionRow, lambda r: (r.trial, r.rung)),
-        (EpochRow, lambda r: (r.trial, r.lane, r.epoch, r.attempt)),
-        (TrialRow, lambda r: (r.trial, r.state in ("COMPLETED", "PRUNED", "DIVERGED", "FAILED"), r.attempt, r.state)),
-    ):
-        assert max(Counter(key(r) for r in rows if isinstance(r, kind)).values()) == 1
-    for trial in history.trials.values():
-        assert sorted(trial.epochs) == list(range(1, trial.last_epoch + 1))
-        assert (trial.state is TrialState.COMPLETED) == (trial.last_epoch == 27)
+    assert_whole(rows)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -5,7 +5,7 @@ from search.errors import StudyFileError, UsageError
 from search.machine import Machine
 from search.study import Resources, Study
 from search.study_file import load, packaged
-from spaces import Axis, LogUniform, Scale
+from spaces import Axis, Expression, LogUniform
 from trainables import recipe_library
 from trainables.loss_settings import TemperedLoss
 from trainables.values import flatten, with_values
@@ -28,7 +28,7 @@ def test_digits_beta_is_the_study_of_the_readme():
     study = load("digits-beta").study
     assert (study.search.trials, study.recipe.epochs, study.rungs) == (48, 27, (1, 3, 9))
     assert study.space["loss.beta"].dimension == LogUniform(0.01, 10)
-    assert study.space["optimizer.lr"].times == Scale("loss.beta", -1)
+    assert study.space["optimizer.lr"].times == Expression.parse("loss.beta ** -1")
     assert study.arms["baseline"].set == {"loss.beta": 1.0}
     assert study.reference == "baseline"
     assert (study.confirm.top, study.seeds.confirm) == (2, 5)
@@ -86,7 +86,7 @@ baseline: {loss.beta: -1}
         "space.optimizer.lr.times": "must name a value of the recipe, got loss.gamma",
         "space.optimizer.lrr": "Did you mean optimizer.lr?",
         "search.trials": "must be greater than or equal to 1, got 0",
-        "search.sampler": "must be 'tpe', got 'magic'",
+        "search.sampler": "must be one of 'tpe', 'gp', 'cmaes', 'qmc', 'random', 'grid', got 'magic'",
         "stopping.reduction_factor": "got 1. One of so many goes on",
         "resources.gpus": "a trial needs 2000 GPUs on one node, largest has",
         "basline": "Did you mean baseline?",
@@ -123,7 +123,7 @@ baseline: {loss.beta: -1}
         (
             "name: a\nspace: {optimizer.lr: {log: [0.1, 1], times: model}}",
             "space",
-            "must name a number of the recipe, got model = 'mlp-128-128'",
+            "times of optimizer.lr must be > 0, got 'model' = mlp-128-128",
         ),
         (
             "name: a\n"
@@ -135,7 +135,7 @@ baseline: {loss.beta: -1}
         (
             "name: a\nspace: {loss.beta: {log: [0.1, 1]}, optimizer.lr: {log: [0.1, 1], rule: base/betta}}",
             "space.optimizer.lr",
-            "must be one of base, base/beta, base/beta^2, got 'base/betta'",
+            "must be one of base, base/beta, base/beta^2 or like base * beta ** -1.5, got 'base/betta'",
         ),
         (
             "name: a\nspace: {optimizer.lr: {log: [0.1, 1], rule: base/beta}}\n"
@@ -159,7 +159,11 @@ def test_flag_wins_over_file_and_file_over_default(write):
     )
     assert loaded.study.search.trials == 9
     origins = loaded.origins
-    assert (origins["search.trials"], origins["search.seed"], origins["search.sampler"]) == ("flag", "file", "default")
+    assert (origins["search.trials"], origins["search.seed"], origins["search.sampler.name"]) == (
+        "flag",
+        "file",
+        "default",
+    )
     assert origins["recipe.loss.label_smoothing"] == "flag"
     assert origins["arms.baseline.set.loss.beta"] == "default"
 

@@ -26,14 +26,16 @@ def params(space, coordinates, fixed=None):
     ("rule", "followers"),
     [
         ("base", {}),
-        ("base/beta", {"optimizer.weight_decay": {"fixed": 5e-4, "times": "loss.beta ** 1"}}),
-        ("base/beta^2", {"optimizer.weight_decay": {"fixed": 5e-4, "times": "loss.beta ** 2"}}),
+        ("base/beta", {"optimizer.weight_decay": {"equals": "0.0005 * loss.beta"}}),
+        ("base/beta^2", {"optimizer.weight_decay": {"equals": "0.0005 * loss.beta ** 2"}}),
+        ("base * beta ** -1.5", {"optimizer.weight_decay": {"equals": "0.0005 * loss.beta ** 1.5"}}),
     ],
 )
 @pytest.mark.parametrize("clip_norm", [None, 1.5])
 def test_rule_of_sgd_scales_lr_and_inversely_decay_and_clipping_with_beta(rule, followers, clip_norm):
-    times = {"base": {}, "base/beta": {"times": "loss.beta ** -1"}, "base/beta^2": {"times": "loss.beta ** -2"}}[rule]
-    clipping = {"optimizer.clip_norm": {"fixed": clip_norm, "times": "loss.beta ** 1"}} if clip_norm else {}
+    power = {"base": 0, "base/beta": -1, "base/beta^2": -2, "base * beta ** -1.5": -1.5}[rule]
+    times = {"times": f"loss.beta ** {power}"} if power else {}
+    clipping = {"optimizer.clip_norm": {"equals": f"{clip_norm} * loss.beta"}} if clip_norm else {}
     space = rescaled(written(rule), recipe(SGD, clip_norm=clip_norm))
     assert space == {"loss.beta": BETA, "optimizer.lr": {**LR, **times}, **followers, **clipping}
 
@@ -41,9 +43,9 @@ def test_rule_of_sgd_scales_lr_and_inversely_decay_and_clipping_with_beta(rule, 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("clip_norm", [None, 1.5])
 def test_every_rule_leaves_the_lr_and_decay_of_adamw_and_scales_eps_and_clipping(rule, clip_norm):
-    clipping = {"optimizer.clip_norm": {"fixed": clip_norm, "times": "loss.beta ** 1"}} if clip_norm else {}
+    clipping = {"optimizer.clip_norm": {"equals": f"{clip_norm} * loss.beta"}} if clip_norm else {}
     space = rescaled(written(rule), recipe(ADAMW, clip_norm=clip_norm))
-    eps = {"optimizer.eps": {"fixed": 1e-8, "times": "loss.beta ** 1"}}
+    eps = {"optimizer.eps": {"equals": "1e-08 * loss.beta"}}
     assert space == {"loss.beta": BETA, "optimizer.lr": LR, **eps, **clipping}
 
 
@@ -52,13 +54,16 @@ def test_every_rule_leaves_the_lr_and_decay_of_adamw_and_scales_eps_and_clipping
     lr=st.floats(0.001, 1),
     decay=st.floats(1e-6, 1),
     clip=st.floats(1e-3, 1e3),
-    rule=st.sampled_from(["base/beta", "base/beta^2"]),
+    power=st.one_of(st.sampled_from([-1, -2]), st.floats(-3, 3).map(lambda power: round(power, 2))),
 )
-def test_lr_times_decay_does_not_depend_on_beta_along_a_rule_nor_does_the_clipped_gradient(beta, lr, decay, clip, rule):
+def test_lr_times_decay_does_not_depend_on_beta_along_a_rule_nor_does_the_clipped_gradient(
+    beta, lr, decay, clip, power
+):
+    rule = {-1: "base/beta", -2: "base/beta^2"}.get(power, f"base * beta ** {power}")
     space = rescaled(written(rule), recipe(SGD, weight_decay=decay, clip_norm=clip))
     found = params(space, {"loss.beta": beta, "optimizer.lr": lr})
-    assert found["optimizer.lr"] == pytest.approx(lr * beta ** RULES[rule])
-    assert found["optimizer.lr"] * found["optimizer.weight_decay"] == pytest.approx(lr * decay)
+    assert found["optimizer.lr"] == pytest.approx(lr * beta**power)
+    assert found["optimizer.lr"] * found.get("optimizer.weight_decay", decay) == pytest.approx(lr * decay)
     assert found["optimizer.clip_norm"] / beta == pytest.approx(clip)
 
 
@@ -77,7 +82,7 @@ def test_optimizer_without_a_name_is_sgd():
     assert rescaled(written("base/beta"), recipe(unnamed)) == rescaled(written("base/beta"), recipe(SGD))
 
 
-@pytest.mark.parametrize("decay", [{"log": [1e-5, 1e-2]}, {"fixed": 1.0, "times": "loss.beta ** 3"}])
+@pytest.mark.parametrize("decay", [{"log": [1e-5, 1e-2]}, {"equals": "loss.beta ** 3"}])
 def test_path_that_the_space_has_is_left_as_it_is(decay):
     axes = written("base/beta", **{"optimizer.weight_decay": decay})
     assert rescaled(axes, recipe(SGD))["optimizer.weight_decay"] == decay
@@ -89,10 +94,16 @@ def test_decay_of_zero_stays_out():
 
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW])
 @pytest.mark.parametrize("rule", RULES)
-def test_base_may_be_one_number(rule, optimizer):
-    space = rescaled({"loss.beta": BETA, "optimizer.lr": {"fixed": 0.2, "rule": rule}}, recipe(optimizer))
+def test_rule_alone_has_the_recipes_learning_rate_as_its_base(rule, optimizer):
+    space = rescaled({"loss.beta": BETA, "optimizer.lr": {"rule": rule}}, recipe(optimizer))
     power = RULES[rule] if optimizer is SGD else 0
-    assert params(space, {"loss.beta": 0.5})["optimizer.lr"] == pytest.approx(0.2 * 0.5**power)
+    found = params(space, {"loss.beta": 0.5}).get("optimizer.lr", optimizer["lr"])
+    assert found == pytest.approx(optimizer["lr"] * 0.5**power)
+
+
+@pytest.mark.parametrize("rule", ["base * beta ** -1", "base*beta^-1", "base * beta ** -1.0"])
+def test_exponent_is_a_setting(rule):
+    assert rescaled(written(rule), recipe(SGD)) == rescaled(written("base/beta"), recipe(SGD))
 
 
 @pytest.mark.parametrize(
@@ -113,8 +124,13 @@ def test_expanding_twice_is_expanding_once_and_the_written_space_is_kept():
 @pytest.mark.parametrize(
     ("axes", "loss", "message"),
     [
-        (written("base*beta"), None, "must be one of base, base/beta, base/beta^2, got 'base*beta'"),
-        (written(["base"]), None, "must be one of base, base/beta, base/beta^2, got ['base']"),
+        (written("base*beta"), None, "base, base/beta, base/beta^2 or like base * beta ** -1.5, got 'base*beta'"),
+        (written(["base"]), None, "base, base/beta, base/beta^2 or like base * beta ** -1.5, got ['base']"),
+        (
+            {"optimizer.lr": {"equals": "0.1", "rule": "base"}},
+            None,
+            "either a rule or equals, got rule base and equals '0.1'; leave one out",
+        ),
         (
             {"optimizer.lr": {**LR, "rule": "base", "times": "loss.beta ** -1"}},
             None,

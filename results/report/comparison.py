@@ -1,0 +1,341 @@
+"""Studies side by side: what each found, and by how much its best configuration differs from that of the first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from results import formats
+from results.errors import ResultsError
+from results.facts import StudyFacts
+from results.report.build import build
+from results.report.model import Best, Candidate, Report, Step, Table
+from results.report.output import Format, plain, render_short
+from results.schema import Stage, StudyState
+from results.statistics import Outcome, PairedDifference, paired_difference
+
+LEVEL = 0.05
+"""Chance to name any difference by mistake, over all differences of a comparison together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedStudy:
+    """A study as a comparison shows it."""
+
+    facts: StudyFacts
+    """What it set out to do."""
+    state: StudyState
+    explored: int
+    """Explored trials that ended."""
+    to_explore: int
+    """Trials to explore in all arms."""
+    best: Best | None
+    """Its best configuration, chosen on the validation split."""
+    confirmed: Candidate | None
+    """The same on fresh seeds; None until it is confirmed."""
+    arm_trials: int | None
+    """Explored trials of the best one's arm; None where nothing varies in it, so that it is as well tuned as can be."""
+    verdict: str
+    """What the study says for itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyDifference:
+    """The best configuration of a study against that of the first: test split, common confirm seeds."""
+
+    study: str
+    first: str
+    outcome: Outcome
+    """What is shown of ``study``: BETTER or WORSE only where the corrected p value is below ``LEVEL``."""
+    difference: PairedDifference | None
+    """``study`` minus ``first``; None where the two do not compare."""
+    p_corrected: float | None
+    """The p value after Holm's correction for all differences of the comparison; None without one."""
+    reason: str
+    """Why the outcome is what it is, as a clause without a full stop."""
+    cautions: tuple[str, ...]
+    """What else may be behind the difference, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudiesComparison:
+    """Two or more studies, and their differences to the first."""
+
+    studies: tuple[ComparedStudy, ...]
+    differences: tuple[StudyDifference, ...]
+    """One for every study but the first."""
+    steps: tuple[Step, ...]
+
+
+def compare_studies(dirs: Sequence[Path], *, command: str = "thermotune") -> StudiesComparison:
+    """Sets studies side by side; the first is what the others are measured by.
+
+    A study is represented by its best configuration. Differences are paired by confirm seed, and their p values are
+    corrected by Holm's method (Scandinavian Journal of Statistics 6, 1979).
+
+    Args:
+        dirs: Folders of two or more studies.
+        command: What the printed commands begin with.
+
+    Returns:
+        The comparison; a study in progress is shown as far as it is.
+
+    Raises:
+        ResultsError: There are fewer than two folders, or one stands there twice; else as ``build``.
+    """
+    if len({Path(folder).resolve() for folder in dirs}) < max(2, len(dirs)):
+        given = ", ".join(Path(folder).name for folder in dirs) or "none"
+        raise ResultsError(f"a comparison needs two or more different studies, got {given}. Name each study once")
+    studies = [_study(build(folder, command=command)) for folder in dirs]
+    first, *others = studies
+    return StudiesComparison(
+        studies=tuple(studies),
+        differences=tuple(_differences(others, first)),
+        steps=tuple(
+            Step(purpose=f"finish {study.facts.name}", command=f"{command} resume {study.facts.name}")
+            for study in studies
+            if study.state in (StudyState.NEW, StudyState.INTERRUPTED)
+        ),
+    )
+
+
+def render_comparison(comparison: StudiesComparison, form: Format, *, width: int = 100, color: bool = False) -> str:
+    """A comparison as text.
+
+    Args:
+        comparison: What ``compare_studies`` gave.
+        form: ``table``, ``json`` or ``markdown``.
+        width: Columns of the terminal; only for ``table``.
+        color: Whether terminal colours may be used; only for ``table``.
+
+    Raises:
+        ResultsError: A comparison is not written in this format.
+    """
+    if form is Format.JSON:
+        return json.dumps(_document(comparison), indent=2, allow_nan=False) + "\n"
+    head = [_sentence(comparison, difference) for difference in comparison.differences]
+    head += dict.fromkeys(caution for difference in comparison.differences for caution in difference.cautions)
+    head += [f"{study.facts.name} for itself: {study.verdict}" for study in comparison.studies]
+    return render_short(head, [_side_by_side(comparison), _gaps(comparison)], comparison.steps, form, width, color)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's correction of p values for being several.
+
+    Args:
+        p: p values, 0..1.
+
+    Returns:
+        The corrected ones in the same order: with each below a level, the chance of any false alarm is below it.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    corrected, least = [0.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        least = max(least, min(1.0, (len(p) - rank) * p[place]))
+        corrected[place] = least
+    return corrected
+
+
+def _study(report: Report) -> ComparedStudy:
+    facts, best = report.view.facts, report.best
+    arm_trials = None
+    if best is not None and facts.varies(best.arm):
+        explored = (t for t in report.view.trials if t.stage is Stage.EXPLORE and t.arm == best.arm)
+        arm_trials = sum(t.state.is_final for t in explored)
+    return ComparedStudy(
+        facts=facts,
+        state=report.state,
+        explored=report.progress.explored,
+        to_explore=report.progress.to_explore,
+        best=best,
+        confirmed=next((c for c in report.candidates if best and best.confirmed and c.trial == best.trial), None),
+        arm_trials=arm_trials,
+        verdict=report.verdict.headline,
+    )
+
+
+def _tested(study: ComparedStudy) -> Mapping[int, float]:
+    """Test metric of the best configuration by confirm seed."""
+    return study.confirmed.test_by_seed if study.confirmed else {}
+
+
+def _why_not(study: ComparedStudy, first: ComparedStudy) -> str:
+    """Why two studies do not compare, as a clause; empty if they do."""
+    a, b = study.facts, first.facts
+    if a.data.name != b.data.name:
+        return f"they are trained on different data, {a.data.name} and {b.data.name}"
+    if a.data.digest and b.data.digest and a.data.digest != b.data.digest:
+        return f"they are trained on different versions of {a.data.name}"
+    if a.test_metric != b.test_metric:
+        return f"they are measured by different metrics, {a.test_metric} and {b.test_metric}"
+    waiting = [s.facts.name for s in (study, first) if s.confirmed is None]
+    if waiting:
+        verb = "has" if len(waiting) == 1 else "have"
+        return f"{' and '.join(waiting)} {verb} no configuration confirmed on fresh seeds yet"
+    common = len(_tested(study).keys() & _tested(first).keys())
+    if common < 2:
+        many = "only one confirm seed" if common else "no confirm seed"
+        return (
+            f"they have {many} in common, and a paired difference needs 2; studies of the same search.seed have the "
+            f"same confirm seeds ({a.name} has {a.seed}, {b.name} {b.seed})"
+        )
+    return ""
+
+
+def _differences(others: Sequence[ComparedStudy], first: ComparedStudy) -> Iterator[StudyDifference]:
+    gaps = [None if _why_not(study, first) else paired_difference(_tested(study), _tested(first)) for study in others]
+    known = {place: 1.0 if gap.p is None else gap.p for place, gap in enumerate(gaps) if gap is not None}
+    corrected = dict(zip(known, holm(list(known.values())), strict=True))
+    for place, (study, gap) in enumerate(zip(others, gaps, strict=True)):
+        if gap is None:
+            p, outcome, reason = None, Outcome.NOT_COMPARED, _why_not(study, first)
+        elif gap.p is None:
+            same = f"all {gap.n} differences are the same, which says nothing about their spread"
+            p, outcome, reason = None, Outcome.NOT_SHOWN, same
+        else:
+            p = corrected[place]
+            outcome, reason = _judged(study, first, gap, p, len(known))
+        yield StudyDifference(
+            study=study.facts.name,
+            first=first.facts.name,
+            outcome=outcome,
+            difference=gap,
+            p_corrected=p,
+            reason=reason,
+            cautions=tuple(_cautions(study.facts, first.facts)) if gap else (),
+        )
+
+
+def _judged(
+    study: ComparedStudy, first: ComparedStudy, gap: PairedDifference, corrected: float, several: int
+) -> tuple[Outcome, str]:
+    """What a difference with a p value shows, and why."""
+    p = formats.p_value(corrected) + (f" after correction for {several} differences" if several > 1 else "")
+    if corrected >= LEVEL:
+        return Outcome.NOT_SHOWN, p
+    ahead = (gap.mean > 0) == (study.facts.test_mode == "max")
+    winner, loser = (study, first) if ahead else (first, study)
+    if loser.arm_trials is not None and winner.arm_trials is not None and loser.arm_trials < winner.arm_trials:
+        return (
+            Outcome.NOT_COMPARED,
+            f"{loser.facts.name} was not tuned as well as {winner.facts.name}: {loser.arm_trials} trials in the arm of "
+            f"its best configuration against {winner.arm_trials}",
+        )
+    return (Outcome.BETTER if ahead else Outcome.WORSE), p
+
+
+def _cautions(study: StudyFacts, first: StudyFacts) -> list[str]:
+    found = []
+    if study.epochs != first.epochs:
+        found.append(
+            f"Trials have {study.epochs} epochs in {study.name} and {first.epochs} in {first.name}: the difference may "
+            "be one of length alone."
+        )
+    if not (study.data.digest and first.data.digest):
+        unknown = " and ".join(f.name for f in (study, first) if not f.data.digest)
+        found.append(f"Whether {study.data.name} is the very same in both is not on record for {unknown}.")
+    if study.metric != first.metric:
+        found.append(f"{study.name} went by {study.metric} and {first.name} by {first.metric}.")
+    return found
+
+
+def _sentence(comparison: StudiesComparison, found: StudyDifference) -> str:
+    metric = comparison.studies[0].facts.test_metric
+    if found.difference is None:
+        return f"{found.study} and {found.first} are not compared: {found.reason}."
+    gap = f"{formats.metric_words(metric)} {formats.difference(metric, found.difference)}"
+    gap += f" over {found.difference.n} common seeds" if found.difference.low is not None else ""
+    match found.outcome:
+        case Outcome.BETTER | Outcome.WORSE:
+            return f"{found.study} is {found.outcome} than {found.first}: {gap}, {found.reason}."
+        case Outcome.NOT_SHOWN:
+            return f"{found.study} is not shown to differ from {found.first}: {gap}; {found.reason}."
+        case Outcome.NOT_COMPARED:
+            return f"No winner is named between {found.study} and {found.first}, because {found.reason}: {gap}."
+
+
+def _side_by_side(comparison: StudiesComparison) -> Table:
+    rows = {
+        "state": [s.state.value for s in comparison.studies],
+        "data": [s.facts.data.name for s in comparison.studies],
+        "epochs": [str(s.facts.epochs) for s in comparison.studies],
+        "goes by": [s.facts.metric for s in comparison.studies],
+        "searched": ["; ".join(f"{p} {r}" for p, r in s.facts.space.items()) or "nothing" for s in comparison.studies],
+        "explored": [f"{s.explored} of {s.to_explore} trials" for s in comparison.studies],
+        "best": [f"{s.best.trial}, arm {s.best.arm}" if s.best else formats.NONE for s in comparison.studies],
+        "settings": [formats.settings(s.best.settings) if s.best else formats.NONE for s in comparison.studies],
+        "validation": [_validated(s) for s in comparison.studies],
+        "test": [
+            formats.interval(s.facts.test_metric, s.confirmed.test, n=False) if s.confirmed else formats.NONE
+            for s in comparison.studies
+        ],
+        "confirm seeds": [
+            f"{s.confirmed.ended} of {s.confirmed.seeds}" if s.confirmed else formats.NONE for s in comparison.studies
+        ],
+    }
+    return Table(
+        title="Side by side",
+        caption="The best configuration of each, chosen by the mean on the validation split; means with 95 % t "
+        "intervals over the confirm seeds.",
+        columns=("", *(s.facts.name for s in comparison.studies)),
+        right=(False,) * (1 + len(comparison.studies)),
+        rows=tuple((name, *cells) for name, cells in rows.items()),
+    )
+
+
+def _validated(study: ComparedStudy) -> str:
+    if study.confirmed is not None:
+        return formats.interval(study.facts.metric, study.confirmed.validation, n=False)
+    return f"{formats.metric(study.facts.metric, study.best.value)}, not confirmed" if study.best else formats.NONE
+
+
+def _gaps(comparison: StudiesComparison) -> Table:
+    first = comparison.studies[0].facts
+    unit = "percentage points" if first.test_metric.endswith("accuracy") else "nats"
+    return Table(
+        title=f"Against {first.name} on the test split",
+        caption=f"Difference in {formats.metric_words(first.test_metric)}, in {unit}, paired over common confirm "
+        "seeds, with its 95 % t interval; p value as it is and after Holm's correction for several differences.",
+        columns=("study", "difference", "paired t test", "corrected", "seeds", "verdict"),
+        right=(False, True, True, True, True, False),
+        rows=tuple(
+            (
+                d.study,
+                formats.difference_only(first.test_metric, d.difference),
+                formats.p_value(d.difference.p),
+                formats.p_value(d.p_corrected),
+                str(d.difference.n),
+                d.outcome.value,
+            )
+            for d in comparison.differences
+            if d.difference is not None
+        ),
+    )
+
+
+def _document(comparison: StudiesComparison) -> dict[str, object]:
+    """The comparison as JSON, names and numbers without the folders they come from."""
+    studies = [
+        {
+            "study": s.facts.name,
+            "state": s.state,
+            "data": {"name": s.facts.data.name, "digest": s.facts.data.digest},
+            "metric": s.facts.metric,
+            "test_metric": s.facts.test_metric,
+            "epochs": s.facts.epochs,
+            "space": s.facts.space,
+            "explored": s.explored,
+            "to_explore": s.to_explore,
+            "best": s.best,
+            "confirmed": s.confirmed,
+            "verdict": s.verdict,
+        }
+        for s in comparison.studies
+    ]
+    document = {"studies": studies, "differences": comparison.differences, "steps": comparison.steps}
+    return {name: plain(part) for name, part in document.items()}

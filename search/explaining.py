@@ -1,0 +1,100 @@
+"""What pydantic finds wrong in a study file, in the words of the file."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(
+    error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel], also: Sequence[str] = ()
+) -> Iterator[tuple[str, str, str]]:
+    """Every mistake that pydantic found.
+
+    Args:
+        error: What it raised.
+        raw: What it was given.
+        model: By which it judged.
+        also: Keys that are allowed at the top besides the model's own.
+
+    Yields:
+        Dotted key as the file has it, problem, remedy.
+    """
+    for item in error.errors(include_url=False):
+        keys = keys_in_file(item["loc"], raw)
+        where = ".".join(keys)
+        owner, field = _field(model, item["loc"])
+        remedy = f"{field.description[0].upper()}{field.description[1:]}" if field and field.description else ""
+        match item["type"]:
+            case "extra_forbidden":
+                known = [f.alias or name for name, f in owner.model_fields.items()] if owner else []
+                known += also if owner is model else ()
+                close = difflib.get_close_matches(keys[-1], known, n=1)
+                remedy = f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(known)}"
+                yield where, f"unknown key {keys[-1]}", remedy
+            case "missing":
+                yield where, "is required, and missing", remedy
+            case "value_error":
+                yield where, str(item["ctx"]["error"]).rstrip("."), ""
+            case "union_tag_invalid":
+                place = where if isinstance(_at(keys, raw), str) else f"{where}.name"  # sampler: tpe
+                yield place, f"must be one of {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}", ""
+            case "string_pattern_mismatch":
+                rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
+                yield where, f"{rule}, got {item['input']!r}", remedy
+            case _:
+                rule = item["msg"].replace("Input should be", "must be", 1)
+                yield where, f"{rule}, got {item['input']!r}", remedy
+
+
+def keys_in_file(loc: Sequence[str | int], raw: object) -> list[str]:
+    """A location of pydantic's without the tags that it adds for unions."""
+    keys: list[str] = []
+    node: Any = raw
+    for i, item in enumerate(loc):
+        tagged = isinstance(node, Mapping) and item not in node and node.get("name", item) == item and i + 1 < len(loc)
+        if tagged or item == "[key]":
+            continue
+        keys.append(str(item))
+        node = node.get(item) if isinstance(node, Mapping) else None
+    return keys
+
+
+def _at(keys: Sequence[str], raw: object) -> object:
+    for key in keys:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def _field(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[BaseModel] | None, Any]:
+    """The model that holds the last key of a location, and that key's field where it has one."""
+    owner: type[BaseModel] | None = model
+    field: Any = None
+    annotation: Any = model
+    for item in loc:
+        field = None
+        if get_origin(annotation) is dict:  # the key is a name that the user chose
+            annotation = get_args(annotation)[1]
+            owner = next(_models(annotation), None)
+            continue
+        members = list(_models(annotation))
+        if len(members) > 1:  # a union: the location names the member by its tag
+            owner = next((m for m in members if item in get_args(m.model_fields["name"].annotation)), None)
+            annotation = owner
+            continue
+        owner = members[0] if members else None
+        field = {f.alias or name: f for name, f in owner.model_fields.items()}.get(str(item)) if owner else None
+        annotation = field.annotation if field is not None else None
+    return owner, field
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _models(part)

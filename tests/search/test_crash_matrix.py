@@ -1,0 +1,198 @@
+"""Real drivers on a real Ray, hit by what a machine can do to them besides killing; then resumed."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pyarrow.parquet as pq
+import pytest
+
+from results.encoding import encode, to_rows, to_table
+from results.schema import ROW_TYPES, SessionRow, arrow_schema
+from tests.search.commands import Driver, rows_of, thermotune
+from tests.search.crashes import STUDY, assert_whole, begun, trained
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+BALLAST = "ballast"
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    path = tmp_path / "crash.yaml"
+    path.write_text(STUDY.replace("WORKERS", "2").replace("trials: 10", "trials: 5"))
+    return str(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A root with a file system of its own, of 24 MiB."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", root], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"this machine does not let us mount: {mounted.stderr.strip()}")
+    yield root
+    subprocess.run(["umount", "--lazy", root], check=True)
+
+
+def killed(root, study_file):
+    """A study whose driver was killed while it trained; what it had acknowledged."""
+    driver = Driver(root, "submit", study_file)
+    assert driver.wait_for(lambda: trained(root / "crash"))
+    driver.kill()
+    time.sleep(1)  # its workers notice
+    return rows_of(root / "crash")
+
+
+def resume(root, before):
+    """Resumes; nothing on record may be lost or there twice."""
+    run = thermotune(root, "resume", "crash")
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    rows = rows_of(root / "crash")
+    assert {row.seq for row in before} <= {row.seq for row in rows}
+    assert_whole(rows)
+    return run
+
+
+def stopped_by(driver):
+    """What a driver said that could not go on by itself."""
+    assert driver.process.wait(timeout=90) == 1
+    said = driver.log.read_text()
+    assert "resume crash" in said
+    assert "Traceback" not in said
+    return said
+
+
+def rewrite(folder, change):
+    """Rewrites every record file of a study, row by row."""
+    for table in ROW_TYPES:
+        for path in (folder / "records" / table).glob("*.parquet"):
+            rows = [change(row) for row in to_rows(table, pq.read_table(path))]
+            columns = to_table(table, [encode(row) for row in rows])
+            pq.write_table(columns.replace_schema_metadata(arrow_schema(table).metadata), path)
+
+
+def test_full_disk_stops_the_study_and_loses_nothing(small_disk, study_file):
+    driver = Driver(small_disk, "submit", study_file)
+    assert driver.wait_for(lambda: trained(small_disk / "crash"))
+    ballast = os.open(small_disk / BALLAST, os.O_CREAT | os.O_WRONLY)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(ballast, bytes(2**12))
+    os.close(ballast)
+    said = stopped_by(driver)
+    assert "No space left" in said
+    before = rows_of(small_disk / "crash")
+    (small_disk / BALLAST).unlink()
+    resume(small_disk, before)
+
+
+def test_root_that_becomes_read_only_stops_the_study_and_loses_nothing(small_disk, study_file):
+    driver = Driver(small_disk, "submit", study_file)
+    assert driver.wait_for(lambda: trained(small_disk / "crash"))
+    subprocess.run(["mount", "-o", "remount,ro,force", small_disk], check=False, capture_output=True)
+    made = subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False, capture_output=True, text=True)
+    if made.returncode != 0:
+        driver.kill()
+        pytest.skip(f"a file system in use cannot be made read-only here: {made.stderr.strip()}")
+    said = stopped_by(driver)
+    assert "Read-only file system" in said
+    before = rows_of(small_disk / "crash")
+    refused = thermotune(small_disk, "resume", "crash")
+    assert refused.returncode == 1
+    assert "Read-only" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    resume(small_disk, before)
+
+
+def test_torn_temporary_files_and_checkpoints_are_no_obstacle(tmp_path, study_file):
+    root = tmp_path / "runs"
+    before = killed(root, study_file)
+    folder = root / "crash"
+    for table in ROW_TYPES:
+        (folder / "records" / table / ".part-s0001-000099.parquet.tmp").write_bytes(b"PAR1 torn")
+    (folder / ".study-2.yaml.tmp").write_text("name: cra")
+    (folder / ".study.yaml-0").write_text("")
+    torn = [path for path in (folder / "checkpoints").rglob("*") if path.is_file()]
+    assert torn
+    for path in torn:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said = resume(root, before).stderr
+    assert "Trained again: epoch" in said  # the checkpoints were of no use
+
+
+def test_moved_study_goes_on_at_its_new_place_without_ray_s_own_files(tmp_path, study_file):
+    before = killed(tmp_path / "runs", study_file)
+    elsewhere = tmp_path / "another machine" / "runs"
+    elsewhere.parent.mkdir()
+    shutil.move(tmp_path / "runs", elsewhere)
+    shutil.rmtree(elsewhere / "crash" / "tune")
+    resume(elsewhere, before)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ray_tune_s_files_deleted_while_it_runs_cost_nothing_on_record(tmp_path, study_file):
+    root = tmp_path / "runs"
+    driver = Driver(root, "submit", study_file)
+    assert driver.wait_for(lambda: trained(root / "crash"))
+    shutil.rmtree(root / "crash" / "tune")
+    before = rows_of(root / "crash")
+    driver.process.wait(timeout=120)
+    resume(root, before)
+
+
+def test_clock_that_was_two_days_ahead_changes_nothing(tmp_path, study_file):
+    root = tmp_path / "runs"
+    before = killed(root, study_file)
+    rewrite(root / "crash", lambda row: replace(row, reported_at=row.reported_at + timedelta(days=2)))
+    resume(root, before)
+    shown = json.loads(thermotune(root, "report", "crash", "--format", "json").stdout)
+    assert 0 <= shown["time"]["wall_s"] < 200
+
+
+def test_other_code_is_said_and_recorded_as_a_new_session(tmp_path, study_file):
+    root = tmp_path / "runs"
+    before = killed(root, study_file)
+
+    def aged(row):
+        if not isinstance(row, SessionRow):
+            return row
+        known = json.loads(row.environment)
+        known["versions"]["torch"] = "2.0.0"
+        return replace(row, environment=json.dumps(known))
+
+    rewrite(root / "crash", aged)
+    run = resume(root, before)
+    assert "Since session s0001 this has changed, and is on record: torch 2.0.0 -> " in run.stderr
+    sessions = {
+        row.session: json.loads(row.environment) for row in rows_of(root / "crash") if isinstance(row, SessionRow)
+    }
+    assert list(sessions) == ["s0001", "s0002"]
+    assert sessions["s0002"]["versions"]["torch"] != "2.0.0"
+
+
+def test_budget_of_trials_ends_what_has_begun_and_can_be_raised(tmp_path, study_file):
+    root = tmp_path / "runs"
+    run = thermotune(root, "submit", study_file, "--set", "budget.trials=4", "--set", "recipe.epochs=3")
+    assert run.returncode == 0, run.stderr
+    assert "budget used up: 4 of 4 trials" in run.stderr
+    rows = rows_of(root / "crash")
+    assert_whole(rows, epochs=3)
+    again = thermotune(root, "resume", "crash")
+    assert again.returncode == 1
+    assert "used up" in again.stderr
+    more = thermotune(root, "resume", "crash", "--set", "budget.trials=null", "--set", "search.trials=3")
+    assert more.returncode == 0, more.stderr
+    assert "amended: budget.trials: 4 -> None" in more.stderr
+    assert len(assert_whole(rows_of(root / "crash"), epochs=3).of()) == 6
+    assert begun(root / "crash", "s0002")
