@@ -360,9 +360,9 @@ class StudyView:
     def trials(self) -> tuple[Trial, ...]:
         """All trials in order of proposal."""
         names = [
-            "trial", "arm", "stage", "number", "state", "attempt", "restarts", "epochs", "value", "last_value", "source",
-            "seeds", "coordinates", "params", "recipe", "origin", "audited", "reason", "error", "created_at", "started_at",
-            "ended_at", "mean_epoch_time_s", "train_time_s",
+            "trial", "arm", "stage", "number", "state", "attempt", "restarts", "epochs", "value", "last_value",
+            "source", "seeds", "coordinates", "params", "recipe", "origin", "audited", "reason", "error",
+            "created_at", "started_at", "ended_at", "mean_epoch_time_s", "train_time_s",
         ]  # fmt: skip
         trials = []
         for row in self.rows(f"select {', '.join(names)} from trials order by seq"):

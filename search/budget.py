@@ -8,9 +8,14 @@ from collections.abc import Callable
 from search.history import History
 from search.study import Study
 
-MORE = "Give it more, for example: resume STUDY --set budget.wall_hours=10"
-
 _HOUR_S = 3600.0
+_KEYS = {"wall hours": "wall_hours", "GPU hours": "gpu_hours", "trials": "trials"}
+
+
+def more(study: str, spent: str) -> str:
+    """How a study goes on whose budget is used up, given what :attr:`Meter.spent` says."""
+    key = next(key for words, key in _KEYS.items() if words in spent)
+    return f"Give it more, or null for no limit: resume {study} --set budget.{key}=..."
 
 
 class Meter:

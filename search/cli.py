@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from search import data_cli, models_cli, recipes_cli, teachers_cli
+from search import data_cli, insight_cli, models_cli, recipes_cli, teachers_cli
 from search.errors import ThermotuneError, UsageError
 from search.options import (
     ROOT,
@@ -27,14 +26,13 @@ from search.options import (
     VerboseOption,
 )
 from search.stop import EXIT_RESUMABLE
+from search.terminal import command_prefix, look
 
 if TYPE_CHECKING:
     from search.study_file import LoadedStudy
 
 EXIT_NOTHING_SUCCEEDED = 3
 WAIT_FOR_MIRROR_S = 30.0
-ROOT_OF_ENVIRONMENT = os.environ.get(ROOT_VARIABLE)
-"""What the user's shell says, which need not be repeated in the commands that we print."""
 
 app = typer.Typer(
     name="thermotune",
@@ -51,6 +49,11 @@ app.add_typer(teachers_cli.app, name="teachers")
 app.add_typer(data_cli.app, name="data")
 app.add_typer(recipes_cli.app, name="recipes")
 app.command(epilog="Examples: thermotune models | thermotune models resnet-20 --classes 100")(models_cli.models)
+
+
+app.command(epilog=insight_cli.EXPLAIN_EPILOG)(insight_cli.explain)
+app.command(epilog=insight_cli.REPLAY_EPILOG)(insight_cli.replay)
+app.command(epilog=insight_cli.COMPARE_EPILOG)(insight_cli.compare)
 
 
 def _version(asked: bool) -> None:
@@ -87,7 +90,7 @@ def losses() -> None:
     """List the losses with their parameters, ranges, defaults and sources."""
     from search.losses import describe
 
-    typer.echo(describe(width=_look()["width"]), nl=False)
+    typer.echo(describe(width=look()["width"]), nl=False)
 
 
 @app.command(epilog="Example: thermotune validate my-study.yaml --show")
@@ -188,11 +191,11 @@ def show_status(
     from results.facts import find_study
     from results.report import Format, render_status, render_statuses, status, statuses
 
-    command, look = command_prefix(root), _look()
+    command, shown = command_prefix(root), look()
     if study is None:
-        text = render_statuses(statuses(root, command=command), Format(form), **look)
+        text = render_statuses(statuses(root, command=command), Format(form), **shown)
     else:
-        text = render_status(status(find_study(root, study), command=command), Format(form), **look)
+        text = render_status(status(find_study(root, study), command=command), Format(form), **shown)
     typer.echo(text, nl=False)
 
 
@@ -203,7 +206,7 @@ def best(study: StudyArgument, root: RootOption = ROOT, form: TextFormatOption =
     from results.report import Format, build, render_best
 
     report = build(find_study(root, study), command=command_prefix(root))
-    typer.echo(render_best(report, Format(form), **_look()), nl=False)
+    typer.echo(render_best(report, Format(form), **look()), nl=False)
 
 
 @app.command("report", epilog="Example: thermotune report digits-beta --format html > digits-beta.html")
@@ -213,7 +216,7 @@ def show_report(study: StudyArgument, root: RootOption = ROOT, form: FormatOptio
     from results.report import Format, build, render
 
     report = build(find_study(root, study), command=command_prefix(root))
-    typer.echo(render(report, Format(form), **_look()), nl=False)
+    typer.echo(render(report, Format(form), **look()), nl=False)
 
 
 @app.command("theory", epilog="Example: thermotune theory digits-theory")
@@ -223,7 +226,7 @@ def show_theory(study: StudyArgument, root: RootOption = ROOT, form: TextFormatO
     from results.report import Format, render_theory, theory
 
     found = theory(find_study(root, study), command=command_prefix(root))
-    typer.echo(render_theory(found, Format(form), **_look()), nl=False)
+    typer.echo(render_theory(found, Format(form), **look()), nl=False)
 
 
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 thermotune sync digits-beta")
@@ -262,26 +265,6 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def command_prefix(root: Path) -> str:
-    """How the user calls this command, with the root where it is not the default one."""
-    called = "uv run thermotune" if "UV_RUN_RECURSION_DEPTH" in os.environ else "thermotune"
-    given = root != ROOT and str(root) != ROOT_OF_ENVIRONMENT
-    return f"{called} --root {shlex.quote(str(root))}" if given else called
-
-
-class _Look(TypedDict):
-    width: int
-    color: bool
-
-
-def _look() -> _Look:
-    """How wide stdout is, and whether it is a terminal that shows colours."""
-    from rich.console import Console
-
-    console = Console()
-    return {"width": console.width, "color": console.is_terminal and not console.no_color}
-
-
 def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) -> None:
     """Runs a study with its display, then says how it ended and what can be done next."""
     from rich.console import Console
@@ -309,9 +292,9 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
                 f"Mend the cause (-v says more), then continue with: {command} resume {name}"
             ) from error
     if outcome.state is StudyState.INTERRUPTED and outcome.reason.startswith("budget"):
-        from search.budget import MORE
+        from search.budget import more
 
-        say(f"Stopped: {outcome.reason}. {MORE.replace('STUDY', name)}")
+        say(f"Stopped: {outcome.reason}. {more(name, outcome.reason)}")
     elif outcome.state is StudyState.INTERRUPTED:
         say(farewell)
         sys.stdout.flush()

@@ -38,14 +38,14 @@ def next_proposal(study: Study, history: History, arm: str, known: Known) -> Pro
     if number < len(points):
         return _point(study, arm, points[number], number)
     sampler = study.search.sampler
-    space = study.arm_space(arm)
+    place = (study.arm_space(arm), "")
     if isinstance(sampler, Grid):
         current = _grid(study, history, arm)
         if current is None:
             return None
-        space = current
-    return propose(
-        space,
+        place = current
+    proposal = propose(
+        place[0],
         Observations(trials, study.search.metric),
         sampler=sampler,
         mode=study.search.mode,
@@ -55,6 +55,7 @@ def next_proposal(study: Study, history: History, arm: str, known: Known) -> Pro
         fixed=study.fixed[arm],
         known=known.get(arm, ()),
     )
+    return replace(proposal, origin=f"{proposal.origin}{place[1]}")
 
 
 def is_exhausted(study: Study, history: History, arm: str) -> bool:
@@ -79,8 +80,8 @@ def _point(study: Study, arm: str, given: Coordinates, number: int) -> Proposal:
     return Proposal(coordinates, f"point {number + 1} of search.points{rest}")
 
 
-def _grid(study: Study, history: History, arm: str) -> SearchSpace | None:
-    """The grid that an arm is at: the whole one, or a finer one around the best so far.
+def _grid(study: Study, history: History, arm: str) -> tuple[SearchSpace, str] | None:
+    """The grid that an arm is at, with words for it: the whole one, or a finer one around the best so far.
 
     A finer round begins when the last one has ended. None while it has not, and after the last round.
     """
@@ -89,11 +90,11 @@ def _grid(study: Study, history: History, arm: str) -> SearchSpace | None:
     search, trials = study.search, history.of(arm)
     tried = {trial.place for trial in trials}
     space = study.arm_space(arm)
-    points, covered = study.grids[arm], set[str]()
+    points, covered, words = study.grids[arm], set[str](), ""
     for rounds in range(sampler.refine + 1):
         covered |= {place_of(point) for point in points}
         if covered - tried:
-            return space
+            return space, words
         if rounds == sampler.refine or any(not trial.state.is_final for trial in trials):
             return None
         best = history.best(arm, search.metric, search.mode, 1, [trial for trial in trials if trial.place in covered])
@@ -101,4 +102,5 @@ def _grid(study: Study, history: History, arm: str) -> SearchSpace | None:
             return None
         space = space.refined(best[0].coordinates)
         points = space.grid(study.fixed[arm])
+        words = f" in the grid of half the step around {best[0].name}"
     return None

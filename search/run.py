@@ -24,7 +24,7 @@ from results.environment import collect
 from results.lock import StudyLock
 from results.schema import Stage, StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
-from search.budget import MORE, Meter
+from search.budget import Meter, more
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
@@ -135,9 +135,8 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     meter = Meter(study, history, session)
     spent = meter.spent or (conductor.spent if conductor.at_rest else None)
     if spent is not None and not conductor.finished:
-        more = MORE.replace("STUDY", study.name)
         raise ThermotuneError(
-            f"the budget of {study.name} must leave something to do, and it is used up: {spent}. {more}"
+            f"the budget of {study.name} must leave something to do; used: {spent}. {more(study.name, spent)}"
         )
     facts = {"slots": slots, "amendment": amendment, **_session_facts()}
     for line in news(rows, facts["environment"], amendment):

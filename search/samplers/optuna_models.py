@@ -95,6 +95,10 @@ def gp(sampler: Gp, request: Request) -> Proposal:
         for index, (state, loss, seen) in enumerate(told)
     ]
 
+    import torch
+
+    torch.set_num_threads(1)  # matrices so small are slower with more, and the trials need the cores
+
     def draw(seed: int) -> dict[str, Scalar]:
         conditional = TPESampler(seed=seed, n_startup_trials=sampler.startup_trials, multivariate=False)
         with warnings.catch_warnings():

@@ -4,13 +4,28 @@ import subprocess
 import pyarrow.parquet as pq
 import pytest
 
-from search import cli
+from search import cli, options, terminal
 from search.losses import describe
 from search.study_file import packaged
 from tests.results.synthetic import finished
 from tests.search.commands import THERMOTUNE, thermotune
 
-COMMANDS = ("studies", "validate", "submit", "status", "resume", "best", "report", "sync", "train", "losses", "theory")
+COMMANDS = (
+    "studies",
+    "validate",
+    "submit",
+    "status",
+    "resume",
+    "best",
+    "report",
+    "explain",
+    "replay",
+    "compare",
+    "sync",
+    "train",
+    "losses",
+    "theory",
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +136,11 @@ def test_finished_study_resumed_only_reports(root):
 
 def test_commands_to_copy_name_the_root_where_it_matters(monkeypatch, tmp_path):
     monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
-    monkeypatch.delenv(cli.ROOT_VARIABLE, raising=False)
-    assert cli.command_prefix(cli.ROOT) == "thermotune"
-    assert cli.command_prefix(tmp_path / "a b") == f"thermotune --root '{tmp_path}/a b'"
+    monkeypatch.delenv(options.ROOT_VARIABLE, raising=False)
+    assert terminal.command_prefix(options.ROOT) == "thermotune"
+    assert terminal.command_prefix(tmp_path / "a b") == f"thermotune --root '{tmp_path}/a b'"
     monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
-    assert cli.command_prefix(cli.ROOT) == "uv run thermotune"
+    assert terminal.command_prefix(options.ROOT) == "uv run thermotune"
 
 
 def test_a_printed_command_works_as_it_is_printed(root, tmp_path):

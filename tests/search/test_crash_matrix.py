@@ -190,7 +190,7 @@ def test_budget_of_trials_ends_what_has_begun_and_can_be_raised(tmp_path, study_
     assert_whole(rows, epochs=3)
     again = thermotune(root, "resume", "crash")
     assert again.returncode == 1
-    assert "used up" in again.stderr
+    assert "used: 4 of 4 trials" in again.stderr
     more = thermotune(root, "resume", "crash", "--set", "budget.trials=null", "--set", "search.trials=3")
     assert more.returncode == 0, more.stderr
     assert "amended: budget.trials: 4 -> None" in more.stderr

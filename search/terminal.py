@@ -1,0 +1,35 @@
+"""What commands need to know of the terminal that they were called from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TypedDict
+
+from search.options import ROOT, ROOT_VARIABLE
+
+ROOT_OF_ENVIRONMENT = os.environ.get(ROOT_VARIABLE)
+"""What the user's shell says, which need not be repeated in the commands that we print."""
+
+
+class Look(TypedDict):
+    """How text may look on stdout."""
+
+    width: int
+    color: bool
+
+
+def look() -> Look:
+    """How wide stdout is, and whether it is a terminal that shows colours."""
+    from rich.console import Console
+
+    console = Console()
+    return {"width": console.width, "color": console.is_terminal and not console.no_color}
+
+
+def command_prefix(root: Path) -> str:
+    """How the user calls this command, with the root where it is not the default one."""
+    called = "uv run thermotune" if "UV_RUN_RECURSION_DEPTH" in os.environ else "thermotune"
+    given = root != ROOT and str(root) != ROOT_OF_ENVIRONMENT
+    return f"{called} --root {shlex.quote(str(root))}" if given else called
