@@ -20,12 +20,14 @@ import pyarrow.parquet as pq
 
 from results.encoding import Plain, columns, encode, to_rows, to_table
 from results.errors import RecordsUnreadable
-from results.schema import ROW_TYPES, SCHEMA_VERSION, AnyRow, SessionRow
+from results.schema import ROW_TYPES, SCHEMA_VERSION, AnyRow, SessionRow, TrialRow
 
 FLUSH_ROWS = 200
 """Rows that may wait in memory before ``append`` writes them by itself."""
 FLUSH_AFTER_S = 5.0
 """Seconds that a row may wait in memory before the next ``append`` or ``flush_if_due`` writes it."""
+FLUSH_STATE_AFTER_S = 0.25
+"""The same for a change of a trial's state; several that come together share a part file."""
 
 _WRITE_ORDER = ("sessions", "epochs", "decisions", "trials")  # a final state is never visible before its epochs
 _READ_ORDER = tuple(reversed(_WRITE_ORDER))  # nor is it read without them
@@ -47,8 +49,9 @@ class _Queue:
 class RecordWriter:
     """The one writer of a study's records; the caller holds the study's lock.
 
-    Rows wait in memory until ``flush``, until ``FLUSH_ROWS`` of them wait, or until the oldest waited
-    ``FLUSH_AFTER_S`` when another one comes or somebody calls ``flush_if_due``. What ``flush`` returned from survives
+    Rows wait in memory until ``flush``, until ``FLUSH_ROWS`` of them wait, or until one has waited long enough
+    (``FLUSH_AFTER_S``, ``FLUSH_STATE_AFTER_S``) when another one comes or somebody calls ``flush_if_due``.
+    What ``flush`` returned from survives
     a kill and a power cut.
 
     Example:
@@ -98,14 +101,15 @@ class RecordWriter:
         if self._closed:
             raise ValueError(f"the record writer of session {self._session} is closed ({self._study_dir})")
         self._queues[row.table].rows.append(encode(row))
-        self._due = min(self._due, time.monotonic() + FLUSH_AFTER_S)
+        patience_s = FLUSH_STATE_AFTER_S if isinstance(row, TrialRow) else FLUSH_AFTER_S
+        self._due = min(self._due, time.monotonic() + patience_s)
         if self.waiting >= FLUSH_ROWS:
             self.flush()
         else:
             self.flush_if_due()
 
     def flush_if_due(self) -> None:
-        """Writes what waits if the oldest row has waited ``FLUSH_AFTER_S``; costs next to nothing otherwise.
+        """Writes what waits if a row has waited long enough; costs next to nothing otherwise.
 
         Raises:
             OSError: As ``flush``.

@@ -2,6 +2,10 @@
 
 It joins the pure rules to the records: every choice is a function of the history, and every event becomes a row
 that is applied to the history and handed to the writer. Ray's shells, the tests and a resumed driver all use it.
+
+Rows are safe before a trial is handed out, so that nothing on record belongs to a trial that is not. What a report said
+may be lost with the driver: the trial is handed out again, and sends it again from its checkpoint, which must therefore
+not be removed before the rows are safe.
 """
 
 from __future__ import annotations
@@ -374,10 +378,8 @@ class Conductor:
                 self._record_decision(trial, epoch, Verdict.PROMOTE)
             case Verdict.PAUSE:
                 self._record(self._change(trial, TrialState.PAUSED))
-                self._writer.flush()
                 self.active.discard(trial.name)
                 return Verdict.PAUSE
-        self._writer.flush()  # nobody acts on a verdict that could be lost
         return Verdict.CONTINUE
 
     def release(self, name: str) -> None:
@@ -462,7 +464,6 @@ class Conductor:
     def _end(self, trial: Trial, state: TrialState, reason: str, error: str | None = None) -> Verdict:
         value = trial.value(self.study.search.metric)
         self._record(self._change(trial, state, epochs=trial.last_epoch, value=value, reason=reason, error=error))
-        self._writer.flush()
         self.active.discard(trial.name)
         if trial.stage is Stage.TEACH and state is TrialState.COMPLETED:
             self.trained.setdefault(trial.arm, trial.name)

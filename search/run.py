@@ -149,7 +149,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
         conductor.session(state, reason=reason, wall_time_s=meter.session_s, **facts)
         writer.close()
 
-    def between_events() -> None:
+    def between_events() -> bool:
         stop.check()
         if lock.lost:
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
@@ -159,6 +159,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
             raise StudyBlocked(f"{study.name} cannot go on, because {why}")
         writer.flush_if_due()
         progress.update()
+        return writer.waiting == 0
 
     sweep(folder, history)
     shutil.rmtree(folder / "tune", ignore_errors=True)  # what Ray Tune of a killed session left behind
@@ -192,6 +193,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     shutil.rmtree(folder / "tune", ignore_errors=True)
     if part_count(folder) > COMPACT_ABOVE_PARTS:
         compact(folder)
+    sweep(folder, history)
     for line in repeated(history, session):
         progress.note(line)
     return Outcome.of(state, history, reason, mirror)

@@ -102,7 +102,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
     """
 
     def __init__(
-        self, conductor: Conductor, folder: Path, between_events: Callable[[], None], first_error: FirstError
+        self, conductor: Conductor, folder: Path, between_events: Callable[[], bool], first_error: FirstError
     ) -> None:
         super().__init__()
         self._conductor = conductor
@@ -111,17 +111,25 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         self._first_error = first_error
         self._started: set[str] = set()
         self._crashes: Counter[str] = Counter()
+        self._ended: list[Trial] = []
 
     def choose_trial_to_run(self, controller: Any) -> TuneTrial | None:  # Any: Ray's controller is untyped
-        """The next pending trial in order; called before every event, about ten times a second or more."""
-        self._between_events()
+        """None: Ray Tune starts pending trials in order by itself. Called before every event, ten times a second or more.
+
+        A trial that is named here gets the next worker that comes free, even where one is being started for it, which
+        is then killed. While starting takes longer than a trial, the study would never get more than its first worker.
+        """
+        if self._between_events():
+            for trial in self._ended:
+                drop_checkpoints(self._folder, trial)
+            self._ended.clear()
         for tune_trial in controller.get_live_trials():
             starts = tune_trial.status == TuneTrial.RUNNING and tune_trial.trial_id not in self._started
             if starts and tune_trial.config != PLACEHOLDER:
                 self._started.add(tune_trial.trial_id)
                 with self._first_error.kept():
                     self._conductor.started(tune_trial.config["trial"])
-        return super().choose_trial_to_run(controller)
+        return None
 
     def on_trial_result(self, controller: object, tune_trial: TuneTrial, result: dict[str, Any]) -> str:
         """CONTINUE or STOP."""
@@ -132,7 +140,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             name = tune_trial.config["trial"]
             if self._conductor.report(name, result[REPORT_KEY][0]) is Verdict.CONTINUE:
                 return str(TrialScheduler.CONTINUE)
-            drop_checkpoints(self._folder, self._conductor.history.trials[name])
+            self._ended.append(self._conductor.history.trials[name])
         return str(TrialScheduler.STOP)
 
     def on_trial_error(self, controller: object, tune_trial: TuneTrial) -> None:
@@ -153,7 +161,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
                 self._conductor.release(name)
             else:
                 self._conductor.failed(name, _error_of(tune_trial))
-                drop_checkpoints(self._folder, self._conductor.history.trials[name])
+                self._ended.append(self._conductor.history.trials[name])
 
 
 def _error_of(tune_trial: TuneTrial) -> str:
@@ -195,7 +203,7 @@ def run_trials(
     *,
     session: str,
     slots: int,
-    between_events: Callable[[], None],
+    between_events: Callable[[], bool],
     verbose: bool,
 ) -> None:
     """Runs the study's trials on the connected Ray cluster until there is nothing more to run.
@@ -205,7 +213,8 @@ def run_trials(
         folder: Folder of the study.
         session: Name of the driver session.
         slots: Trials at once.
-        between_events: Called about ten times a second or more; an exception from it ends the run.
+        between_events: Called about ten times a second or more; says whether all rows are safe. An exception from it
+            ends the run.
         verbose: Let Ray Tune print its tables.
 
     Raises:

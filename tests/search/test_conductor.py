@@ -166,12 +166,12 @@ def test_late_report_of_an_ended_trial_is_ignored(uninterrupted):
 
 
 def test_failed_trial_keeps_its_traceback_and_frees_its_slot(uninterrupted):
-    rows = []
-    conductor = Conductor(study(*SMALL), History(), Disk(rows), session="s0001")
+    disk = Disk([])
+    conductor = Conductor(study(*SMALL), History(), disk, session="s0001")
     trial = conductor.next_trial()
     conductor.started(trial.name)
     conductor.failed(trial.name, "Traceback\n  ...\nRuntimeError: out of memory")
-    end = rows[-1]
+    end = disk.waiting[-1]
     assert (end.state, end.reason) == ("FAILED", "RuntimeError: out of memory")
     assert "Traceback" in end.error
     assert conductor.active == set()

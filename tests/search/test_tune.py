@@ -1,5 +1,6 @@
 """The Ray shells without a cluster: plain objects play Ray's side, since these moments cannot be forced on it."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,14 +11,14 @@ from search.conductor import Conductor
 from search.history import History
 from search.tune import FirstError, StudyScheduler, StudySearcher, trial_config
 from tests.search.simulator import Disk, study
-from trainables.trial import PLACEHOLDER
+from trainables.trial import PLACEHOLDER, REPORT_KEY
 
 
 @pytest.fixture
 def shells(tmp_path):
     conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
     searcher = StudySearcher(conductor, tmp_path, 2, FirstError())
-    scheduler = StudyScheduler(conductor, tmp_path, lambda: None, FirstError())
+    scheduler = StudyScheduler(conductor, tmp_path, lambda: True, FirstError())
     return conductor, searcher, scheduler
 
 
@@ -49,6 +50,7 @@ def test_trial_that_crashes_more_often_than_allowed_fails_with_its_traceback(she
         scheduler.on_trial_error(None, tune_trial(config, status, str(tmp_path / "error.txt")))
     trial = conductor.history.trials[config["trial"]]
     assert trial.state == "FAILED"
+    conductor._writer.flush()
     end = [r for r in conductor._writer.safe if isinstance(r, TrialRow)][-1]
     assert (end.error, end.reason) == ("Traceback\nRuntimeError: boom", "RuntimeError: boom")
 
@@ -80,3 +82,25 @@ def test_only_confirming_trials_may_open_the_test_split(tmp_path, shells):
         for stage in (Stage.EXPLORE, Stage.CONFIRM)
     }
     assert [stage for stage, test in opened.items() if test] == [Stage.CONFIRM]
+
+
+def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(tmp_path):
+    conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
+    safe = [False]
+    scheduler = StudyScheduler(conductor, tmp_path, lambda: safe[0], FirstError())
+    searcher = StudySearcher(conductor, tmp_path, 2, FirstError())
+    config = searcher.suggest("x")
+    conductor.started(config["trial"])
+    checkpoint = tmp_path / "checkpoints" / config["trial"] / "epoch-000001.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    lanes = [{"epoch": 1, "lane": 0, "seed": 0, "epoch_time_s": 1.0, "metrics": {"val/accuracy": math.nan}}]
+    divergence = {"epoch": 1, "reason": "train/loss is nan"}
+    report = {"attempt_start": 0, "epochs": lanes, "divergence": divergence, "finished": False}
+    scheduler.on_trial_result(None, tune_trial(config, "RUNNING"), {REPORT_KEY: [report], "time_total_s": 1.0})
+    controller = SimpleNamespace(get_live_trials=list, get_trials=list)
+    scheduler.choose_trial_to_run(controller)
+    assert checkpoint.exists()
+    safe[0] = True
+    scheduler.choose_trial_to_run(controller)
+    assert not checkpoint.exists()
