@@ -3,8 +3,9 @@
 A study's truth is four append-only tables of immutable rows. Nothing is ever updated: a later row supersedes an
 earlier one by rules that are written down here and nowhere else.
 
-* ``trials``: one row for every change of a trial's state. The row with the highest ``seq`` is the trial's state;
-  what describes the trial (coordinates, recipe, seeds) stands in its first row, the one in state PENDING.
+* ``trials``: one row for every change of a trial's state. The row with the highest ``seq`` is the trial's state, but
+  the first final one stands; what describes the trial (coordinates, recipe, seeds) stands in its first row, the one in
+  state PENDING.
 * ``epochs``: one row for every epoch of every lane. After a restart a trial repeats epochs: a row is visible if no
   later attempt of its trial started below its epoch (``attempt_start < epoch``).
 * ``decisions``: one row for every verdict of the stopping rule, with all that it was based on. A trial meets a rung
@@ -24,6 +25,10 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 """Written into every part file; a reader refuses a higher one than it knows."""
+
+
+LONGEST_GAP_S = 3600.0
+"""Between two rows of a killed session at most so long is counted: more means that somebody set the clock; seconds."""
 
 
 class TrialState(StrEnum):

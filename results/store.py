@@ -1,6 +1,10 @@
 """Append-only records as immutable parquet part files: written by one process, read by any, safe to kill at any time.
 
-A part is encoded in memory, written to a temporary name, fsynced and renamed, so a reader sees all of it or nothing.
+A flush writes one part for every table that has rows waiting. All of them are written under temporary names, fsynced
+and then renamed; the name of each says which tables have a part in the flush, and a part counts only where all of
+these are there. So a reader sees all of a flush or nothing, across tables, and what a kill leaves of the records is
+always all rows up to some moment.
+
 ``compact`` merges parts; the merged file names in its metadata what it replaces, so that a reader which sees both
 counts every row once.
 """
@@ -11,6 +15,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +25,7 @@ import pyarrow.parquet as pq
 
 from results.encoding import Plain, columns, encode, to_rows, to_table
 from results.errors import RecordsUnreadable
-from results.schema import ROW_TYPES, SCHEMA_VERSION, AnyRow, SessionRow, TrialRow
+from results.schema import SCHEMA_VERSION, AnyRow, SessionRow, TrialRow
 
 FLUSH_ROWS = 200
 """Rows that may wait in memory before ``append`` writes them by itself."""
@@ -29,21 +34,14 @@ FLUSH_AFTER_S = 5.0
 FLUSH_STATE_AFTER_S = 0.25
 """The same for a change of a trial's state; several that come together share a part file."""
 
-_WRITE_ORDER = ("sessions", "epochs", "decisions", "trials")  # a final state is never visible before its epochs
-_READ_ORDER = tuple(reversed(_WRITE_ORDER))  # nor is it read without them
+_TABLES: Mapping[str, str] = {"s": "sessions", "e": "epochs", "d": "decisions", "t": "trials"}
 _SUPERSEDES = b"thermotune_supersedes"
 _VERSION = b"thermotune_schema"
-_NAME = re.compile(r"part-(?P<session>.+)-(?P<part>\d{6,})\.parquet|compact-(?P<compact>\d{6,})\.parquet")
+_NAME = re.compile(
+    r"part-(?P<session>.+?)-(?P<part>\d{6,})(?:-(?P<tables>[sedt]+))?\.parquet|compact-(?P<compact>\d{6,})\.parquet"
+)
 _TEMPORARY = ".tmp"
 _READ_TRIES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Queue:
-    """What waits for a table, and the number of the part that it will go to."""
-
-    number: int
-    rows: list[tuple[Plain, ...]]
 
 
 class RecordWriter:
@@ -77,13 +75,12 @@ class RecordWriter:
         self._session = session
         self._due = float("inf")
         self._closed = False
-        self._queues: dict[str, _Queue] = {}
-        for table in _WRITE_ORDER:
-            folder = table_dir(self._study_dir, table)
+        self._waiting: dict[str, list[tuple[Plain, ...]]] = {table: [] for table in _TABLES.values()}
+        for folder in (table_dir(self._study_dir, table) for table in _TABLES.values()):
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(f".*{_TEMPORARY}"):
                 leftover.unlink(missing_ok=True)
-            self._queues[table] = _Queue(_next_number(folder, session), [])
+        self._number = 1 + max(_last_number(self._study_dir, table, session) for table in _TABLES.values())
         _sync_folder(self._study_dir / "records")
         _to_parquet(SessionRow.table, [encode(_sample_session())])
 
@@ -100,7 +97,7 @@ class RecordWriter:
         """
         if self._closed:
             raise ValueError(f"the record writer of session {self._session} is closed ({self._study_dir})")
-        self._queues[row.table].rows.append(encode(row))
+        self._waiting[row.table].append(encode(row))
         patience_s = FLUSH_STATE_AFTER_S if isinstance(row, TrialRow) else FLUSH_AFTER_S
         self._due = min(self._due, time.monotonic() + patience_s)
         if self.waiting >= FLUSH_ROWS:
@@ -120,20 +117,26 @@ class RecordWriter:
     @property
     def waiting(self) -> int:
         """Rows taken in and not yet written."""
-        return sum(len(queue.rows) for queue in self._queues.values())
+        return sum(map(len, self._waiting.values()))
 
     def flush(self) -> None:
         """Writes every waiting row; returns when they are on the disk.
 
         Raises:
-            OSError: A write failed, for instance because the disk is full. Rows not yet written keep waiting, and
-                the next flush writes them under the same name, so that none is lost and none comes twice.
+            OSError: A write failed, for instance because the disk is full. All rows keep waiting, and the next flush
+                writes them under the same number, so that none is lost and none comes twice.
         """
-        for table, queue in self._queues.items():
-            if queue.rows:
-                name = f"part-{self._session}-{queue.number:06d}.parquet"
-                _publish(table_dir(self._study_dir, table) / name, _to_parquet(table, queue.rows))
-                self._queues[table] = _Queue(queue.number + 1, [])  # in one step: a signal may strike anywhere
+        tables = [(letter, table) for letter, table in _TABLES.items() if self._waiting[table]]
+        if tables:
+            name = f"part-{self._session}-{self._number:06d}-{''.join(letter for letter, _ in tables)}.parquet"
+            _publish(
+                {
+                    table_dir(self._study_dir, table) / name: _to_parquet(table, self._waiting[table])
+                    for _, table in tables
+                }
+            )
+            self._number += 1
+            self._waiting = {table: [] for table in _TABLES.values()}  # in one step: a signal may strike anywhere
         self._due = float("inf")
 
     def close(self) -> None:
@@ -153,7 +156,7 @@ def table_dir(study_dir: Path, table: str) -> Path:
 
 def part_count(study_dir: Path) -> int:
     """Part files over all tables; above about 100 a ``compact`` makes reading faster."""
-    return sum(name.startswith("part-") for table in _WRITE_ORDER for name in _list(table_dir(study_dir, table)))
+    return sum(name.startswith("part-") for names in _listing(study_dir).values() for name in names)
 
 
 def read_rows(study_dir: Path) -> list[AnyRow]:
@@ -163,59 +166,58 @@ def read_rows(study_dir: Path) -> list[AnyRow]:
         study_dir: Folder of the study; a study without records gives no rows.
 
     Returns:
-        The rows sorted by ``seq``. A final state of a trial is never among them without its epochs, also while the
-        driver writes.
+        The rows sorted by ``seq``: all up to some moment, also while the driver writes.
 
     Raises:
         RecordsUnreadable: A file is damaged, foreign or written by a newer version.
     """
-    rows = [row for table in _READ_ORDER for row in to_rows(table, read_table(study_dir, table))]
+    rows = [row for table, data in read_tables(study_dir).items() for row in to_rows(table, data)]
     return sorted(rows, key=lambda row: row.seq)
 
 
-def read_table(study_dir: Path, table: str) -> pa.Table:
-    """All rows of one table as Arrow, sorted by ``seq``; columns as in ``schema.arrow_schema``.
+def read_tables(study_dir: Path) -> dict[str, pa.Table]:
+    """All tables as Arrow, each sorted by ``seq``, as they were at one moment; columns as in ``schema.arrow_schema``.
 
     Args:
-        study_dir: Folder of the study; a study without records gives an empty table.
-        table: ``trials``, ``epochs``, ``decisions`` or ``sessions``.
+        study_dir: Folder of the study; a study without records gives empty tables.
 
     Returns:
-        The rows; columns that are newer than a file are null for its rows.
+        The rows by table; columns that are newer than a file are null for its rows.
 
     Raises:
-        KeyError: There is no such table.
         RecordsUnreadable: A file is damaged, foreign or written by a newer version.
     """
-    schema = columns(table)
-    parts = [_conform(part.data, schema, part.path) for part in _live_parts(table_dir(study_dir, table))]
-    if not parts:
-        return pa.Table.from_batches([], schema)  # Schema.empty_table would import pandas
-    return pa.concat_tables(parts).sort_by("seq").combine_chunks()
+    return {table: _merged(table, parts) for table, parts in _live_parts(study_dir).items()}
 
 
 def compact(study_dir: Path) -> None:
     """Merges the files of each table into one. The caller holds the study's lock and has no writer open.
 
-    May be killed anywhere: until the merged file has its name the parts count, afterwards it does, and parts that
-    are left over are ignored by readers and removed by the next call.
+    May be killed anywhere: until a merged file has its name the parts count, afterwards it does. Parts are removed when
+    all merged files are there, and what is left over is ignored by readers and removed by the next call, as is what a
+    killed flush left behind.
 
     Raises:
-        RecordsUnreadable: A file is damaged, foreign or written by a newer version; its table is left as it is.
+        RecordsUnreadable: A file is damaged, foreign or written by a newer version; everything is left as it is.
         OSError: The disk is full or fails; no row is lost.
     """
-    for table in ROW_TYPES:
-        folder = table_dir(study_dir, table)
-        names = _list(folder)
-        if len(names) < 2:
-            continue
-        data = read_table(study_dir, table)
-        serial = 1 + max((int(match["compact"] or 0) for match in map(_NAME.fullmatch, names) if match), default=0)
-        metadata = {**data.schema.metadata, _SUPERSEDES: json.dumps(names).encode()}
-        _publish(folder / f"compact-{serial:06d}.parquet", _bytes(data.replace_schema_metadata(metadata)))
+    listing = _listing(study_dir)
+    merged = {}
+    for table, parts in _live_parts(study_dir).items():
+        if parts and any(name.startswith("part-") for name in listing[table]):
+            serials = [int(match["compact"] or 0) for match in map(_NAME.fullmatch, listing[table]) if match]
+            data = _merged(table, parts)
+            metadata = {**data.schema.metadata, _SUPERSEDES: json.dumps(listing[table]).encode()}
+            path = table_dir(study_dir, table) / f"compact-{1 + max(serials):06d}.parquet"
+            merged[path] = _bytes(data.replace_schema_metadata(metadata))
+    _publish(merged)
+    renewed = {path.parent.name for path in merged}
+    for table, names in listing.items():
         for name in names:
-            (folder / name).unlink(missing_ok=True)
-        _sync_folder(folder)
+            if table in renewed or name.startswith("part-"):
+                (table_dir(study_dir, table) / name).unlink(missing_ok=True)
+    for path in merged:
+        _sync_folder(path.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,22 +235,52 @@ def _list(folder: Path) -> list[str]:
         return []
 
 
-def _live_parts(folder: Path) -> list[_Part]:
-    """The files that count, read while another process may write and compact."""
+def _listing(study_dir: Path) -> dict[str, list[str]]:
+    return {table: _list(table_dir(study_dir, table)) for table in _TABLES.values()}
+
+
+def _live_parts(study_dir: Path) -> dict[str, list[_Part]]:
+    """The files that count, by table, read while another process may write and compact."""
     for _ in range(_READ_TRIES):
-        names = _list(folder)
+        before = _listing(study_dir)
         try:
-            parts = [_read(folder / name) for name in names]
+            parts = {table: [_read(table_dir(study_dir, table) / n) for n in names] for table, names in before.items()}
         except FileNotFoundError:
             continue  # compacted away under our eyes: look again
-        if set(names) <= (later := set(_list(folder))) and not any(
-            name.startswith("compact-") for name in later - set(names)
-        ):
-            replaced = frozenset[str]().union(*(part.supersedes for part in parts))
-            return [part for part in parts if part.path.name not in replaced]
+        after = _listing(study_dir)
+        if all(_still_there(before[table], after[table]) for table in before):
+            return _counted(parts)
     raise RecordsUnreadable(
-        f"the records must stay still while they are read, but {folder} changed {_READ_TRIES} times. Try again"
+        f"the records must stay still while they are read, but {study_dir} changed {_READ_TRIES} times. Try again"
     )
+
+
+def _still_there(before: Sequence[str], after: Sequence[str]) -> bool:
+    new = set(after) - set(before)
+    return set(before) <= set(after) and not any(name.startswith("compact-") for name in new)
+
+
+def _counted(parts: Mapping[str, Sequence[_Part]]) -> dict[str, list[_Part]]:
+    """Without what a merged file replaces, and without parts of flushes that were not finished."""
+    replaced = {table: frozenset[str]().union(*(part.supersedes for part in found)) for table, found in parts.items()}
+    there = {table: {part.path.name for part in found} | replaced[table] for table, found in parts.items()}
+
+    def is_whole(name: str) -> bool:
+        match = _NAME.fullmatch(name)
+        return all(name in there[_TABLES[letter]] for letter in (match and match["tables"]) or "")
+
+    return {
+        table: [part for part in found if part.path.name not in replaced[table] and is_whole(part.path.name)]
+        for table, found in parts.items()
+    }
+
+
+def _merged(table: str, parts: Sequence[_Part]) -> pa.Table:
+    schema = columns(table)
+    if not parts:
+        return pa.Table.from_batches([], schema)  # Schema.empty_table would import pandas
+    conformed = [_conform(part.data, schema, part.path) for part in parts]
+    return pa.concat_tables(conformed).sort_by("seq").combine_chunks()
 
 
 def _read(path: Path) -> _Part:
@@ -301,13 +333,14 @@ def _conform(data: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
         ) from error
 
 
-def _next_number(folder: Path, session: str) -> int:
-    """First part number of the session that neither a file has nor a compact file took over."""
+def _last_number(study_dir: Path, table: str, session: str) -> int:
+    """Number of the session's last flush with rows of a table, be its part merged by now; 0 if there is none."""
+    folder = table_dir(study_dir, table)
     names = set(_list(folder))
     for name in list(names):
         if name.startswith("compact-"):
             names |= _read(folder / name).supersedes
-    return 1 + max((int(m["part"]) for m in map(_NAME.fullmatch, names) if m and m["session"] == session), default=0)
+    return max((int(m["part"]) for m in map(_NAME.fullmatch, names) if m and m["session"] == session), default=0)
 
 
 def _sample_session() -> SessionRow:
@@ -327,19 +360,24 @@ def _bytes(data: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _publish(path: Path, content: pa.Buffer) -> None:
-    """Gives the content its name in one step, after it is safely on the disk."""
-    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+def _publish(files: Mapping[Path, pa.Buffer]) -> None:
+    """Gives every content its name, after all of them are safely on the disk."""
+    temporary = {path: path.with_name(f".{path.name}{_TEMPORARY}") for path in files}
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for path, content in files.items():
+            with temporary[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            temporary[path].replace(path)
+        for folder in {path.parent for path in files}:
+            _sync_folder(folder)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for path in files:  # also what has its name already: all of it will come again
+            temporary[path].unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from search.history import History
+from search.stop import Interrupted
 from search.study import Study
 
 _HOUR_S = 3600.0
@@ -16,6 +17,10 @@ def more(study: str, spent: str) -> str:
     """How a study goes on whose budget is used up, given what :attr:`Meter.spent` says."""
     key = next(key for words, key in _KEYS.items() if words in spent)
     return f"Give it more, or null for no limit: resume {study} --set budget.{key}=..."
+
+
+class BudgetUsedUp(Interrupted):
+    """The driver stops because the study has used what it may use."""
 
 
 class Meter:

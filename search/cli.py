@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from search import data_cli, insight_cli, models_cli, recipes_cli, teachers_cli
+from search import data_cli, insight_cli, models_cli, plan_cli, recipes_cli, teachers_cli
 from search.errors import ThermotuneError, UsageError
 from search.options import (
     ROOT,
@@ -49,8 +50,7 @@ app.add_typer(teachers_cli.app, name="teachers")
 app.add_typer(data_cli.app, name="data")
 app.add_typer(recipes_cli.app, name="recipes")
 app.command(epilog="Examples: thermotune models | thermotune models resnet-20 --classes 100")(models_cli.models)
-
-
+app.command(epilog=plan_cli.EPILOG)(plan_cli.plan)
 app.command(epilog=insight_cli.EXPLAIN_EPILOG)(insight_cli.explain)
 app.command(epilog=insight_cli.REPLAY_EPILOG)(insight_cli.replay)
 app.command(epilog=insight_cli.COMPARE_EPILOG)(insight_cli.compare)
@@ -76,7 +76,7 @@ def options(
         os.environ[ROOT_VARIABLE] = str(root)  # where the command's own option looks
 
 
-@app.command()
+@app.command(epilog="Example: thermotune studies")
 def studies() -> None:
     """List the packaged studies."""
     from search.study_file import packaged
@@ -136,7 +136,8 @@ def submit(
         from search.warm_start import gather
 
         if loaded.study.search.warm_start is not None:
-            gather(loaded.study, root)  # a mistake here must not leave a study behind
+            for remark in gather(loaded.study, root, data.digest).remarks:  # a mistake must not leave a study behind
+                say(f"note: {remark}")
         return create(loaded.study, root, data)
 
     _run(make, root, loaded.study.name, verbose)
@@ -164,7 +165,7 @@ def resume(
     verbose: VerboseOption = False,
 ) -> None:
     """Continue a study from its records, wherever it was stopped or killed; amend it, or extend a finished one."""
-    if trials is not None and not (trials.startswith("+") and trials[1:].isdigit() and int(trials) > 0):
+    if trials is not None and (not re.fullmatch(r"\+[0-9]{1,9}", trials) or int(trials) == 0):
         raise UsageError(f"--trials must be + and a number of trials to add, got {trials!r}. For example: --trials +20")
 
     def find() -> Path:
@@ -174,7 +175,8 @@ def resume(
         if trials is not None or overrides:
             from search.amending import amend
 
-            for line in amend(folder, more_trials=None if trials is None else int(trials), overrides=overrides or []):
+            more = None if trials is None else int(trials)
+            for line in amend(folder, more_trials=more, overrides=overrides or [], say=say):
                 say(f"amended: {line}")
         return folder
 
@@ -291,11 +293,7 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
                 f"the study had to stop: {type(error).__name__}: {cause}. What was recorded is safe. "
                 f"Mend the cause (-v says more), then continue with: {command} resume {name}"
             ) from error
-    if outcome.state is StudyState.INTERRUPTED and outcome.reason.startswith("budget"):
-        from search.budget import more
-
-        say(f"Stopped: {outcome.reason}. {more(name, outcome.reason)}")
-    elif outcome.state is StudyState.INTERRUPTED:
+    if outcome.state is StudyState.INTERRUPTED and not outcome.budget:
         say(farewell)
         sys.stdout.flush()
         os._exit(EXIT_RESUMABLE)  # where the signal hit Ray as well, its clean-up at exit would hang
@@ -306,6 +304,11 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
     say(f"\nReport as a page: {page.absolute()}")
     if outcome.mirror is not None:
         say(_await_mirror(outcome.mirror, folder, f"{command} sync {name}"))
+    if outcome.budget:
+        from search.budget import more
+
+        say(f"\nStopped: {outcome.reason}. {more(name, outcome.reason)}")
+        raise typer.Exit(EXIT_RESUMABLE)
     if not outcome.any_completed:
         raise typer.Exit(EXIT_NOTHING_SUCCEEDED)
 

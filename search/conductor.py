@@ -3,9 +3,9 @@
 It joins the pure rules to the records: every choice is a function of the history, and every event becomes a row
 that is applied to the history and handed to the writer. Ray's shells, the tests and a resumed driver all use it.
 
-Rows are safe before a trial is handed out, so that nothing on record belongs to a trial that is not. What a report said
-may be lost with the driver: the trial is handed out again, and sends it again from its checkpoint, which must therefore
-not be removed before the rows are safe.
+What the driver did last may be lost with it: the records then tell all up to some moment before (results.store), and
+the next driver goes on from there. Trials whose last reports are lost are handed out again, and send them again from
+their checkpoints, which must therefore not be removed before the rows are safe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from results.schema import (
     Verdict,
 )
 from search.history import History, Trial
-from search.proposing import Known, is_exhausted, next_proposal
+from search.proposing import Known, is_exhausted, may_propose, next_proposal
 from search.stopping.audit import is_audited
 from search.study import Study
 
@@ -91,6 +91,8 @@ class Conductor:
         self._session = session
         self._known = known or {}
         self._chosen: tuple[int, list[Trial]] | None = None
+        teachers = history.of(stage=Stage.TEACH)
+        self._reused = sum(t.state is TrialState.COMPLETED and t.attempt == 0 for t in teachers)
         self._now = now
         ready = (t for t in history.unfinished() if t.state is not TrialState.PAUSED or t.is_promoted)
         self._abandoned = {trial.name: None for trial in ready}  # in order; a dict, for quick removal
@@ -100,6 +102,8 @@ class Conductor:
     def next_trial(self) -> Trial | None:
         """The next trial to run, already on record and counted as active; None if there is none at present."""
         trial = self._left_behind() or self._teach()
+        if trial is not None and trial.is_promoted:
+            self._record(self._change(trial, TrialState.PENDING))
         if trial is None and not self._untrained():
             trial = self._promote() or (None if self.spent else self._explore() or self._confirm())
         if trial is not None:
@@ -116,7 +120,7 @@ class Conductor:
     def spent(self) -> str | None:
         """Why no new trial is begun though there would be some: the budget of trials is used up; None if it is not."""
         limit = self.study.budget.trials
-        begun = len(self.history.trials)
+        begun = len(self.history.trials) - self._reused
         return None if limit is None or begun < limit else f"{begun} of {limit} trials"
 
     @property
@@ -124,14 +128,16 @@ class Conductor:
         """Whether nothing is running and nothing may be begun: the study is finished, or its budget of trials is."""
         if self.finished:
             return True
-        return self.spent is not None and not self.active and not self._abandoned and self._promotion() is None
+        return self.spent is not None and not self.active and self._left_behind() is None and self._promotion() is None
 
     @property
     def between_stages(self) -> bool:
         """Whether there is nothing to run at present, but will be when the last explored trials have ended."""
         if self._untrained():
             return not self._ready_to_be_taught()
-        return not self.spent and not self._abandoned and self.history.is_open(Stage.EXPLORE)
+        if self.spent or self._abandoned or any(may_propose(self.study, self.history, arm) for arm in self.study.arms):
+            return False
+        return self.history.is_open(Stage.EXPLORE)
 
     def candidates(self) -> list[Trial]:
         """The explored trials whose configurations are worth fresh seeds: the best of every arm.
@@ -186,8 +192,12 @@ class Conductor:
 
     def _teach(self) -> Trial | None:
         self._note_reused_teachers()
-        ready = self._ready_to_be_taught()
-        return self._propose_teacher(ready[0]) if ready else None
+        ready = [] if self.spent else self._ready_to_be_taught()
+        if not ready:
+            return None
+        trial = self._propose_teacher(ready[0])
+        self._writer.flush()  # a teacher on the shelf whose trial is not on record would be taken for one of before
+        return trial
 
     def _note_reused_teachers(self) -> None:
         """A teacher that was on the shelf is on record as well, as a trial without epochs."""
@@ -198,6 +208,7 @@ class Conductor:
             if name in self.trained and name not in known:
                 trial = self._propose_teacher(name)
                 self._end(trial, TrialState.COMPLETED, f"reused: trained before, as {self.trained[name]}")
+                self._reused += 1
 
     def _propose_teacher(self, name: str) -> Trial:
         teacher = self.study.teachers[name]
@@ -234,14 +245,16 @@ class Conductor:
         return None
 
     def _promotion(self) -> tuple[Trial, int] | None:
-        """The paused trial that should go on, with its rung: of the highest rung that has one, the first arm's."""
-        if not self.study.rule.pauses:
-            return None
-        for epoch in reversed(self.study.rungs):
-            for arm in self.study.arms:
-                name = self.study.rule.promotable(self.history.rung(arm, 0, epoch))
-                if name is not None:
-                    return self.history.trials[name], epoch
+        """The paused trial that should go on, with its rung: of the highest rung that has one, the first arm's.
+
+        Where an amendment made the rule one that does not pause, all go on that wait.
+        """
+        rule = self.study.rule
+        for epoch, arm in self.history.waiting():
+            rung = self.history.rung(arm, 0, epoch)
+            name = rule.promotable(rung) if rule.pauses else rung.best_waiting(self.study.search.mode)
+            if name is not None:
+                return self.history.trials[name], epoch
         return None
 
     def _promote(self) -> Trial | None:
@@ -250,29 +263,26 @@ class Conductor:
             self._record_decision(trial, epoch, Verdict.PROMOTE)
             if trial.state is TrialState.PAUSED:  # else somebody runs it: a kill came before it was paused
                 self._record(self._change(trial, TrialState.PENDING))
-                self._writer.flush()
                 return trial
         self._end_paused()
         return None
 
     def _only_wait(self) -> Iterator[str]:
-        """The arms in which nothing is left that could promote a trial that waits."""
+        """The arms in which nothing else can be done than to wait; at the end, or at that of a round of a grid."""
         for arm in self.study.arms:
-            if self.history.is_waiting(arm) and is_exhausted(self.study, self.history, arm):
+            if self.history.is_waiting(arm) and not may_propose(self.study, self.history, arm):
                 yield arm
 
     def _last_promotion(self) -> tuple[Trial, int] | None:
         """The best that waits at the highest rung of an arm that would else have too few trials to confirm."""
-        if not self.study.rule.pauses:
-            return None
         search = self.study.search
         for arm in self._only_wait():
             wanted = self._wanted(arm)
             if len(self.history.best(arm, search.metric, search.mode, wanted)) < wanted:
-                for epoch in reversed(self.study.rungs):
-                    name = self.history.rung(arm, 0, epoch).best_waiting(search.mode)
-                    if name is not None:
-                        return self.history.trials[name], epoch
+                epoch = next(epoch for epoch, its_arm in self.history.waiting() if its_arm == arm)
+                name = self.history.rung(arm, 0, epoch).best_waiting(search.mode)
+                assert name is not None, "a rung at which somebody waits"
+                return self.history.trials[name], epoch
         return None
 
     def _end_paused(self) -> None:
@@ -328,7 +338,6 @@ class Conductor:
                 **values,
             )
         )
-        self._writer.flush()
         return self.history.trials[name]
 
     # What happened
@@ -353,10 +362,13 @@ class Conductor:
         if trial.state.is_final:
             return Verdict.STOP  # a late report, after an orderly end
         divergence = report["divergence"]
+        newest = trial.last_epoch
         for epoch, lanes in groupby(report["epochs"], key=lambda lane: int(lane["epoch"])):
             self._record_epoch(trial, epoch, lanes, report["attempt_start"])
             if divergence is not None and epoch >= divergence["epoch"]:
                 return self._end(trial, TrialState.DIVERGED, divergence["reason"])
+            if epoch < newest and epoch not in trial.decisions:
+                continue  # no rung when the trial came there: an amendment made it one
             verdict = self._judge(trial, epoch)
             if verdict is not Verdict.CONTINUE:
                 return verdict
@@ -399,6 +411,7 @@ class Conductor:
 
     def session(self, state: StudyState, **facts: Any) -> None:
         """The driver takes the study up or puts it down; ``facts`` are the columns of SessionRow."""
+        self._writer.flush()  # all that the session did is safe before it says that it has ended
         self._record(SessionRow(**self._stamp(), state=state, **facts))
         self._writer.flush()
 

@@ -16,7 +16,11 @@ from search.errors import ThermotuneError
 if TYPE_CHECKING:
     from trainables.data import PackedDataset, Progress
 
-app = typer.Typer(no_args_is_help=True, help="List, show and prepare data sets, which all studies share.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List, show and prepare data sets, which all studies share.",
+    epilog="Start with: thermotune data list",
+)
 
 _SPLITS = ("train", "val", "test")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name that data list shows, or one of your own.")]

@@ -158,7 +158,7 @@ def paused(records: Records, trial: Trial) -> str:
     """What a paused trial waits for, as the rest of a sentence."""
     epoch = max(trial.decisions)
     if trial.is_promoted:
-        return f"is promoted from epoch {epoch}, and waits for a free worker."
+        return f"is promoted from epoch {epoch}, and goes on with the next session."
     rung = records.history.rung(trial.arm, 0, epoch)
     place, n = rung.place(trial.name, records.study.search.mode), len(rung)
     factor = getattr(records.study.stopping, "reduction_factor", 1)  # an amendment may have put another rule in place

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+from spaces.scalars import LONGEST_SHOWN
+
+_WORDS = (
+    (r"must be a valid (tuple|list)", "must be a list"),
+    (r"must be a valid dictionary.*", "must have keys and values"),
+    (r"Dictionary should have at least 1 item.*", "must name at least one"),
+    (r"Keys should be strings", "keys must be text"),
+)
+"""What pydantic says in the words of Python, and how it is said of YAML."""
 
 
 def explain(
@@ -33,9 +44,7 @@ def explain(
             case "extra_forbidden":
                 known = [f.alias or name for name, f in owner.model_fields.items()] if owner else []
                 known += also if owner is model else ()
-                close = difflib.get_close_matches(keys[-1], known, n=1)
-                remedy = f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(known)}"
-                yield where, f"unknown key {keys[-1]}", remedy
+                yield where, *_unknown(keys, known, owner, _siblings(model, item["loc"]))
             case "missing":
                 yield where, "is required, and missing", remedy
             case "value_error":
@@ -45,10 +54,10 @@ def explain(
                 yield place, f"must be one of {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}", ""
             case "string_pattern_mismatch":
                 rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
-                yield where, f"{rule}, got {item['input']!r}", remedy
+                yield where, f"{rule}, got {_shown(item['input'])}", remedy
             case _:
                 rule = item["msg"].replace("Input should be", "must be", 1)
-                yield where, f"{rule}, got {item['input']!r}", remedy
+                yield where, f"{_plain(rule)}, got {_shown(item['input'])}", remedy
 
 
 def keys_in_file(loc: Sequence[str | int], raw: object) -> list[str]:
@@ -56,7 +65,8 @@ def keys_in_file(loc: Sequence[str | int], raw: object) -> list[str]:
     keys: list[str] = []
     node: Any = raw
     for i, item in enumerate(loc):
-        tagged = isinstance(node, Mapping) and item not in node and node.get("name", item) == item and i + 1 < len(loc)
+        absent = isinstance(node, Mapping) and item not in node
+        tagged = absent and node.get("name", item if i + 1 < len(loc) else None) == item
         if tagged or item == "[key]":
             continue
         keys.append(str(item))
@@ -64,10 +74,67 @@ def keys_in_file(loc: Sequence[str | int], raw: object) -> list[str]:
     return keys
 
 
+def variants(model: type[BaseModel], section: str) -> dict[str, type[BaseModel]]:
+    """The variants of a section by their ``name``; none where it has but one form, or is unknown."""
+    field = model.model_fields.get(section)
+    return {} if field is None else _by_tag(field.annotation)
+
+
+def _by_tag(annotation: Any) -> dict[str, type[BaseModel]]:
+    members = [member for member in _models(annotation) if "name" in member.model_fields]
+    return {tag: member for member in members for tag in get_args(member.model_fields["name"].annotation)}
+
+
+def _unknown(
+    keys: Sequence[str], known: Sequence[str], owner: type[BaseModel] | None, siblings: Mapping[str, type[BaseModel]]
+) -> tuple[str, str]:
+    """Problem and remedy of a key that a section does not know, but perhaps another variant of it does."""
+    key = keys[-1]
+    theirs = [tag for tag, member in siblings.items() if key in member.model_fields]
+    close = difflib.get_close_matches(key, known, n=1)
+    if close or not theirs:
+        return f"unknown key {key}", f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(known)}"
+    name = next(tag for tag, member in siblings.items() if member is owner)
+    mine = ", ".join(field for field in known if field != "name") or "none"
+    anew = f"--set {'.'.join(keys[:-1])}={name} begins without the keys of {theirs[0]}"
+    return f"unknown key {key} of {name}, which belongs to {' and '.join(theirs)}", f"Keys of {name}: {mine}; {anew}"
+
+
+def _plain(rule: str) -> str:
+    """A rule of pydantic's in words for YAML."""
+    for pattern, words in _WORDS:
+        rule = re.sub(pattern, words, rule)
+    return rule
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def _at(keys: Sequence[str], raw: object) -> object:
     for key in keys:
         raw = raw.get(key) if isinstance(raw, Mapping) else None
     return raw
+
+
+def _siblings(model: type[BaseModel], loc: Sequence[str | int]) -> dict[str, type[BaseModel]]:
+    """All variants of the section that holds the last key of a location; none where it has but one form."""
+    annotation: Any = model
+    for place, item in enumerate(loc):
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
+        tagged = _by_tag(annotation)
+        if len(list(_models(annotation))) > 1:
+            if place == len(loc) - 2:
+                return tagged
+            annotation = tagged.get(str(item))
+            continue
+        owner = next(_models(annotation), None)
+        field = {f.alias or name: f for name, f in owner.model_fields.items()}.get(str(item)) if owner else None
+        annotation = field.annotation if field is not None else None
+    return {}
 
 
 def _field(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[BaseModel] | None, Any]:

@@ -15,7 +15,18 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any, overload
 
-from results.schema import AnyRow, DecisionRow, EpochRow, SessionRow, Stage, StudyState, TrialRow, TrialState, Verdict
+from results.schema import (
+    LONGEST_GAP_S,
+    AnyRow,
+    DecisionRow,
+    EpochRow,
+    SessionRow,
+    Stage,
+    StudyState,
+    TrialRow,
+    TrialState,
+    Verdict,
+)
 from search.sampler import Observation
 from search.stopping.rung import Rung
 from spaces import Coordinates, Scalar
@@ -42,6 +53,7 @@ class Trial:
             pause is lifted by a promotion.
         recorded_attempt: The attempt that trained the newest epochs on record.
         recorded_start: The epoch from which that attempt started.
+        trained_by: For every epoch that was ever on record, the last attempt that trained it.
     """
 
     name: str
@@ -64,6 +76,8 @@ class Trial:
     decisions: dict[int, DecisionRow] = field(default_factory=dict)
     recorded_attempt: int = 1
     recorded_start: int = 0
+    trained_by: dict[int, int] = field(default_factory=dict)
+    _told: Observation | None = None
 
     @property
     def last_epoch(self) -> int:
@@ -88,9 +102,11 @@ class Trial:
 
     def observation(self, metric: str) -> Observation:
         """What a sampler may know of it."""
-        return Observation(
-            coordinates=self.coordinates, state=self.state, epochs=self.last_epoch, value=self.value(metric)
-        )
+        if self._told is None or not self._told.state.is_final:
+            self._told = Observation(
+                coordinates=self.coordinates, state=self.state, epochs=self.last_epoch, value=self.value(metric)
+            )
+        return self._told
 
 
 def place_of(coordinates: Coordinates) -> str:
@@ -118,9 +134,9 @@ class Observations(Sequence[Observation]):
         return self._trials[index].observation(self._metric)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Repeat:
-    """Epochs of a trial that were on record, and were trained again in a session."""
+    """Successive epochs of a trial that were on record, and were trained again in a session."""
 
     trial: str
     session: str
@@ -130,7 +146,7 @@ class Repeat:
 
 @dataclass(slots=True)
 class _Clock:
-    """How long a session took: as it said at its end, else by the times of its rows, which a set clock may distort."""
+    """How long a session took: as it said at its end, else by the times of its rows, as far as these can be true."""
 
     wall_time_s: float = 0.0
     last: datetime | None = None
@@ -139,7 +155,8 @@ class _Clock:
         if isinstance(row, SessionRow) and row.wall_time_s is not None:
             self.wall_time_s = row.wall_time_s
         elif self.last is not None:
-            self.wall_time_s += max(0.0, (row.reported_at - self.last).total_seconds())
+            gap_s = (row.reported_at - self.last).total_seconds()
+            self.wall_time_s += min(max(0.0, gap_s), LONGEST_GAP_S)
         self.last = row.reported_at
 
 
@@ -162,6 +179,7 @@ class History:
         self.seq = 0
         self.train_time_s = 0.0
         self.repeats: list[Repeat] = []
+        self._last_repeat: dict[str, Repeat] = {}
         self._clock: dict[str, _Clock] = defaultdict(_Clock)
         self._listed: defaultdict[tuple[Stage, str], list[Trial]] = defaultdict(list)
         self._by_stage: defaultdict[Stage, list[Trial]] = defaultdict(list)
@@ -197,12 +215,14 @@ class History:
         if row.trial not in self.trials:
             self._add(row)
         trial = self.trials[row.trial]
+        if trial.state.is_final:
+            return  # what has ended has ended
         before, trial.state = trial.state, TrialState(row.state)
         trial.session = row.session
         trial.reason = row.reason or ""
         trial.attempt = max(trial.attempt, row.attempt)
         self._paused_in[trial.arm] += (trial.state is TrialState.PAUSED) - (before is TrialState.PAUSED)
-        if trial.state.is_final and not before.is_final:
+        if trial.state.is_final:
             del self._open[trial.name]
             self._open_in[trial.stage, trial.arm] -= 1
             for decision in trial.decisions.values():
@@ -233,14 +253,22 @@ class History:
         trial = self.trials[row.trial]
         if row.attempt > trial.recorded_attempt:
             # A later attempt supersedes the epochs on record beyond the one that it started from.
-            again = [epoch for epoch in trial.epochs if epoch > row.attempt_start]
-            if again:
-                self.repeats.append(Repeat(trial.name, row.session, min(again), max(again)))
-                trial.epochs = {epoch: lanes for epoch, lanes in trial.epochs.items() if epoch <= row.attempt_start}
+            trial.epochs = {epoch: lanes for epoch, lanes in trial.epochs.items() if epoch <= row.attempt_start}
             trial.recorded_attempt, trial.recorded_start = row.attempt, row.attempt_start
         trial.attempt = max(trial.attempt, row.attempt)
         trial.epochs.setdefault(row.epoch, {})[row.lane] = row.metrics
+        if trial.trained_by.setdefault(row.epoch, row.attempt) < row.attempt:
+            trial.trained_by[row.epoch] = row.attempt
+            self._note_repeat(row)
         self.train_time_s += row.epoch_time_s
+
+    def _note_repeat(self, row: EpochRow) -> None:
+        last = self._last_repeat.get(row.trial)
+        if last is not None and last.session == row.session and last.last_epoch == row.epoch - 1:
+            last.last_epoch = row.epoch
+        else:
+            last = self._last_repeat[row.trial] = Repeat(row.trial, row.session, row.epoch, row.epoch)
+            self.repeats.append(last)
 
     def _apply_decision(self, row: DecisionRow) -> None:
         trial = self.trials[row.trial]
@@ -272,6 +300,13 @@ class History:
         if arm is not None:
             return self._open_in[stage, arm] > 0
         return any(count for (its_stage, _), count in self._open_in.items() if its_stage is stage)
+
+    def waiting(self) -> list[tuple[int, str]]:
+        """The epochs and arms of rungs at which trials wait, the highest rung first, arms in order of appearance."""
+        if not any(self._paused_in.values()):
+            return []
+        places = [(epoch, arm) for (arm, _, epoch), rung in self._rungs.items() if rung.best_waiting("max") is not None]
+        return sorted(dict.fromkeys(places), key=lambda place: -place[0])
 
     def is_waiting(self, arm: str) -> bool:
         """Whether all trials of an arm that have not ended are paused at a rung, one at least."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
-from itertools import islice, product
+from itertools import product
 from typing import Any, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from search.data import unfit_kinds
+from search.consistency import WRITE_A_BASELINE, Found, meant, problems
 from search.errors import Mistake
-from search.explaining import explain, keys_in_file
+from search.explaining import explain, keys_in_file, variants
 from search.machine import Machine
-from search.sampler import unfit
-from search.settings import Grid, Resources
+from search.settings import Resources
 from search.study import Study, is_switch
 from spaces import Axis, Scalar, SearchSpace, SpaceError
+from spaces.scalars import written
 from trainables.recipe import Recipe
-from trainables.teachers import in_order
 from trainables.values import flatten, varied, with_values
 
 COMMON_VALUES = ("dataset", "image_size", "epochs")
@@ -27,21 +24,23 @@ COMMON_VALUES = ("dataset", "image_size", "epochs")
 
 MIDDLE = 0.37
 """A place within a dimension: a range that only has whole numbers at its ends shows there."""
-MOST_CORNERS = 64
-INNER_POINTS = 8
+MOST_EPOCHS = 1_000_000
+"""Rules list the epochs at which they compare."""
 
 Section = TypeVar("Section", bound=BaseModel)
-Found = Iterator[tuple[str, str, str]]
-"""Dotted key, problem and remedy, one after another."""
 
 
-def mistakes_of(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) -> list[Mistake]:
+def mistakes_of(
+    full: Mapping[str, Any], file: str, renamed: Mapping[str, str], *, unwritten: str | None, begun: bool
+) -> list[Mistake]:
     """Everything that is wrong with a study.
 
     Args:
         full: The study with ``baseline`` written out as arms, and its space spelled out as far as that is possible.
         file: What to call it.
         renamed: How to name keys that the user wrote otherwise: new prefix to old.
+        unwritten: An arm that the user did not write, but gets by default.
+        begun: Whether the study has begun, and this is an amendment.
     """
     found: dict[str, Mistake] = {}
 
@@ -57,14 +56,23 @@ def mistakes_of(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) 
     except ValidationError as error:
         for where, problem, remedy in explain(error, full, Study, also=["baseline"]):
             add(where, problem, remedy)
+    if not begun:
+        for arm, body in _items(full.get("arms")):
+            if isinstance(body, dict) and body.get("planned") is not None:
+                problem = f"is worked out by thermotune, got {body['planned']}"
+                add(f"arms.{arm}.planned", problem, "Write trials instead")
     recipe = section(Recipe, full.get("recipe", {}))
+    if recipe.epochs > MOST_EPOCHS:
+        add("recipe.epochs", f"must be at most {MOST_EPOCHS:,}, got {recipe.epochs:,}")
     axes = {path: axis for path, spec in _items(full.get("space")) if (axis := _axis(spec)) is not None}
-    for where, problem, remedy in _impossible_values(recipe, axes, full):
+    for where, problem, remedy in _impossible_switches(axes):
         add(where, problem, remedy)
-    for check in (_of_the_whole, _impossible_points, _impossible_combinations, _impossible_teachers, _unfit_data):
-        if not found:
-            for where, problem, remedy in check(Study.model_validate(full)):
-                add(where, problem, remedy)
+    if not any(f"space.{path}" in found for path in axes if is_switch(path)):  # else recipes cannot be made
+        for where, problem, remedy in _impossible_values(recipe, axes, full, unwritten, begun=begun):
+            add(where, problem, remedy)
+    if not found:
+        for where, problem, remedy in problems(Study.model_validate(full), unwritten=unwritten, begun=begun):
+            add(where, problem, remedy)
     resources = section(Resources, full.get("resources", {}))
     for mistake in Machine.local(look_for_gpus=resources.gpus > 0).mistakes(resources):
         add(mistake.where, mistake.problem, mistake.remedy)
@@ -98,10 +106,24 @@ def _axis(spec: object) -> Axis | None:
     try:
         return Axis.parse(spec)
     except SpaceError:
-        return None  # likewise
+        return None  # said when the whole study is read
 
 
-def _impossible_values(recipe: Recipe, axes: Mapping[str, Axis], full: Mapping[str, Any]) -> Found:
+def _impossible_switches(axes: Mapping[str, Axis]) -> Found:
+    """Names of variants that are no choice of words, or of words that are none."""
+    for path, axis in axes.items():
+        if not is_switch(path):
+            continue
+        words = variants(Recipe, str(path).removesuffix(".name"))
+        rule = f"must be a choice of variants ({', '.join(words)})" if words else "must be a value of the recipe"
+        chosen = axis.dimension.spec().get("choice") or axis.dimension.spec().get("grid") or ()
+        if not chosen or any(word not in words for word in chosen):
+            yield f"space.{path}", f"{rule}, got {written(axis.spec())}", ""
+
+
+def _impossible_values(
+    recipe: Recipe, axes: Mapping[str, Axis], full: Mapping[str, Any], unwritten: str | None, *, begun: bool
+) -> Found:
     """Values of the space and of the arms that no recipe, or not every recipe that has them, can take."""
     arms: list[tuple[dict[str, Any], dict[str, Any]]] = []  # values of every possible recipe, and what its arm sets
     for arm, body in _items(full.get("arms")):
@@ -112,6 +134,7 @@ def _impossible_values(recipe: Recipe, axes: Mapping[str, Axis], full: Mapping[s
                 arms.append((Recipe.model_validate(values).model_dump(), changes))
             except ValidationError as error:
                 for where, problem, remedy in explain(error, values, Recipe):
+                    remedy = WRITE_A_BASELINE if arm == unwritten else remedy
                     if chosen:
                         place = ", ".join(f"{path} = {value}" for path, value in chosen.items())
                         yield f"space.{next(iter(chosen))}", f"arm {arm} with {place}: {where} {problem}", remedy
@@ -132,16 +155,16 @@ def _impossible_values(recipe: Recipe, axes: Mapping[str, Axis], full: Mapping[s
             yield f"arms.{arm}.{where}", problem, remedy
     for path, axis in axes.items():
         if path not in known:
-            yield f"space.{path}", f"must be a value of the recipe, got {path}", _meant(path, known)
+            yield f"space.{path}", f"must be a value of the recipe, got {path}", meant(path, known)
         if str(path).startswith("optimizer.") and axis.names:
             for arm, optimizer in _other_optimizers(recipe, full):
                 problem = f"must be the study's where {path} follows {_listed(axis.names)}, got {optimizer}"
                 yield f"arms.{arm}.set.optimizer.name", problem, "Make it a study of its own"
         for name in sorted(axis.names - known.keys()):
             key = "equals" if axis.follows else "times"
-            yield f"space.{path}.{key}", f"must name a value of the recipe, got {name}", _meant(name, known)
+            yield f"space.{path}.{key}", f"must name a value of the recipe, got {name}", meant(name, known)
         for name in sorted(axis.when.keys() - known.keys()):
-            yield f"space.{path}.when", f"must name a value of the recipe, got {name}", _meant(name, known)
+            yield f"space.{path}.when", f"must name a value of the recipe, got {name}", meant(name, known)
         for values, changes in arms:
             if path in flatten(values) and path not in changes and (found := _refused(path, axis, values)) is not None:
                 yield f"space.{path}", *found
@@ -152,7 +175,7 @@ def _impossible_values(recipe: Recipe, axes: Mapping[str, Axis], full: Mapping[s
         yield "space", str(error), ""
         return
     for path, axis in axes.items():
-        if not space.can_hold(axis.when):
+        if not begun and not space.can_hold(axis.when):  # an amendment may leave out what a condition is on
             parents = "; ".join(f"{parent}: {axes[parent].spec()}" for parent in axis.when if parent in axes)
             yield (
                 f"space.{path}.when",
@@ -170,11 +193,6 @@ def _switched(axes: Mapping[str, Axis], changes: Mapping[str, Any]) -> list[dict
 def _changes(body: object) -> dict[str, Any]:
     changes = body.get("set") if isinstance(body, dict) else None
     return flatten(changes) if isinstance(changes, dict) else {}
-
-
-def _meant(path: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(str(path), known, n=1)
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}"
 
 
 def _listed(names: Collection[str]) -> str:
@@ -197,7 +215,7 @@ def _impossible_arm(body: object, axes: Mapping[str, Axis], recipe: Recipe) -> F
         except ValidationError:
             return  # reported by itself
     free = [path for path in axes if path in has and path not in changes and not axes[path].follows]
-    for path in chosen if isinstance(chosen, list) else ():
+    for path in [chosen] if isinstance(chosen, str) else chosen if isinstance(chosen, list) else ():
         if path not in free:
             yield (
                 "varies",
@@ -208,7 +226,8 @@ def _impossible_arm(body: object, axes: Mapping[str, Axis], recipe: Recipe) -> F
 
 def _loss_is_lost(recipe: Recipe, full: Mapping[str, Any]) -> bool:
     """Whether the study's loss was left out for its own mistakes, so that nothing can be said about an arm's."""
-    loss = (full.get("recipe") or {}).get("loss")
+    written_recipe = full.get("recipe")
+    loss = written_recipe.get("loss") if isinstance(written_recipe, dict) else None
     return isinstance(loss, dict) and loss.get("name", recipe.loss.name) != recipe.loss.name
 
 
@@ -233,95 +252,3 @@ def _refused(path: str, axis: Axis, values: Mapping[str, Any]) -> tuple[str, str
                 if where == path:
                     return problem, remedy
     return None
-
-
-def _of_the_whole(study: Study) -> Found:
-    """What does not fit together between sections."""
-    try:
-        _ = study.rule
-    except ValueError as error:
-        yield "stopping", str(error), ""
-    if study.budget.gpu_hours is not None and study.resources.gpus == 0:
-        yield "budget.gpu_hours", "must be left out where trials use no GPU, resources.gpus is 0", "Give wall_hours"
-    try:
-        spaces = study.arm_spaces
-    except (SpaceError, ValueError) as error:
-        yield "space", str(error), ""
-        return
-    known = {path for arm in study.arms for values in study.variants(arm) for path in values}
-    for number, requirement in enumerate(study.require):
-        try:
-            requirement.bound(known)
-        except SpaceError as error:
-            yield f"require.{number}", str(error), ""
-    for arm, space in spaces.items():
-        why = unfit(space, study.search.sampler) if space.axes else None
-        if why is not None:
-            yield "search.sampler", f"{why} (arm {arm})", ""
-
-
-def _impossible_points(study: Study) -> Found:
-    """Points to try first that name unknown values, or lie outside."""
-    varying = {path for arm in study.arms for path in study.arm_space(arm).axes}
-    for number, point in enumerate(study.search.points):
-        for path in point.keys() - varying:
-            yield f"search.points.{number}", f"must name values that are searched, got {path}", _meant(path, varying)
-    try:
-        for arm in study.arms:
-            study.points(arm)
-    except SpaceError as error:
-        yield "search.points", str(error), ""
-
-
-def _impossible_combinations(study: Study) -> Found:
-    """Corners and a few inner points of every arm's space that give no recipe."""
-    rng = np.random.default_rng(0)
-    for arm in study.arms:
-        space, fixed = study.arm_space(arm), study.fixed[arm]
-        try:
-            inner = [space.sample(rng, fixed) for _ in range(INNER_POINTS)]
-            if isinstance(study.search.sampler, Grid) and not space.grid(fixed):
-                raise SpaceError(f"no point of the grid of arm {arm} meets what require says")
-        except SpaceError as error:
-            yield "require" if study.require else "space", str(error), ""
-            continue
-        for coordinates in (*corners(study, arm), *inner):
-            try:
-                study.resolve(arm, coordinates)
-            except (ValueError, ArithmeticError) as error:
-                problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-                at = ", ".join(f"{path} = {value}" for path, value in coordinates.items())
-                yield "space", f"every point must give a recipe, but arm {arm} at {at} does not: {problem}", ""
-                break
-
-
-def corners(study: Study, arm: str) -> list[dict[str, Scalar]]:
-    """Some of the corners of an arm's space: ends of ranges and all choices, where these are allowed together."""
-    space = study.arm_space(arm)
-    ends = [axis.dimension.extremes() for axis in space.axes.values()]
-    found: list[dict[str, Scalar]] = []
-    for values in islice(product(*ends), MOST_CORNERS):
-        full = dict(zip(space.axes, values, strict=True))
-        point = {path: full[path] for path in space.active(full)}
-        if point not in found and space.feasible(point, study.fixed[arm]):
-            found.append(point)
-    return found
-
-
-def _impossible_teachers(study: Study) -> Found:
-    """Teachers that are not described, need themselves, or know other data."""
-    try:
-        names = {*study.needed_teachers, *in_order(study.teachers, study.teachers)}
-    except ValueError as error:
-        yield "teachers", str(error), ""
-        return
-    for name in sorted(names):
-        for value in ("dataset", "image_size"):
-            mine, theirs = (getattr(recipe, value) for recipe in (study.recipe, study.teachers[name].recipe))
-            if mine != theirs:
-                yield f"teachers.{name}.recipe.{value}", f"must be the study's own, {mine}, got {theirs}", ""
-
-
-def _unfit_data(study: Study) -> Found:
-    for where, problem in unfit_kinds(study):
-        yield where, problem, ""

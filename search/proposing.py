@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from results.schema import Stage
-from search.history import History, Observations, place_of
+from search.history import History, Observations, Trial, place_of
 from search.sampler import Observation, Proposal, proposal_seed, propose
 from search.settings import Grid
 from search.study import Study
-from spaces import Choice, Coordinates, SearchSpace
+from spaces import Coordinates, SearchSpace
 
 Known = Mapping[str, Sequence[Observation]]
 """What an earlier study found, by arm of this one."""
@@ -30,24 +30,19 @@ def next_proposal(study: Study, history: History, arm: str, known: Known) -> Pro
     Returns:
         Its coordinates, with the reason; None if the arm has all its trials, or waits for some of them to end.
     """
+    if not may_propose(study, history, arm):
+        return None
     trials = history.of(arm)
     number = len(trials)
-    if number >= study.planned_trials(arm):
-        return None
-    points = study.points(arm)
-    if number < len(points):
-        return _point(study, arm, points[number], number)
-    sampler = study.search.sampler
-    place = (study.arm_space(arm), "")
-    if isinstance(sampler, Grid):
-        current = _grid(study, history, arm)
-        if current is None:
-            return None
-        place = current
+    first = trials[: len(study.search.points)]
+    for place, point in enumerate(study.points(arm), start=1):
+        if not any(point.items() <= trial.coordinates.items() for trial in first):
+            return _point(study, arm, point, number, f"point {place} of search.points")
+    space, where = _grid(study, history, arm) or (study.arm_space(arm), "")
     proposal = propose(
-        place[0],
+        space,
         Observations(trials, study.search.metric),
-        sampler=sampler,
+        sampler=study.search.sampler,
         mode=study.search.mode,
         seed=study.search.seed,
         arm=arm,
@@ -55,38 +50,50 @@ def next_proposal(study: Study, history: History, arm: str, known: Known) -> Pro
         fixed=study.fixed[arm],
         known=known.get(arm, ()),
     )
-    return replace(proposal, origin=f"{proposal.origin}{place[1]}")
+    return replace(proposal, origin=f"{proposal.origin}{where}")
+
+
+def may_propose(study: Study, history: History, arm: str) -> bool:
+    """Whether there is a configuration of an arm to try now."""
+    wanted, trials = study.wanted_trials(arm), history.of(arm)
+    if wanted is not None and len(trials) >= wanted:
+        return False
+    if isinstance(study.search.sampler, Grid):
+        return _grid(study, history, arm) is not None
+    return not (study.grids[arm] and _all_tried(study.grids[arm], trials))
 
 
 def is_exhausted(study: Study, history: History, arm: str) -> bool:
     """Whether an arm will never get another trial, as it is planned now."""
-    if len(history.of(arm)) >= study.planned_trials(arm):
+    wanted = study.wanted_trials(arm)
+    if wanted is not None and len(history.of(arm)) >= wanted:
         return True
-    grid = isinstance(study.search.sampler, Grid)
-    return grid and not history.is_open(Stage.EXPLORE, arm) and _grid(study, history, arm) is None
+    return not (history.is_open(Stage.EXPLORE, arm) or may_propose(study, history, arm))
 
 
-def _point(study: Study, arm: str, given: Coordinates, number: int) -> Proposal:
+def _all_tried(points: Sequence[Coordinates], trials: Sequence[Trial]) -> bool:
+    if len(trials) < len(points):
+        return False
+    tried = {trial.place for trial in trials}
+    return all(place_of(point) in tried for point in points)
+
+
+def _point(study: Study, arm: str, given: Coordinates, number: int, name: str) -> Proposal:
     """A point of the user's, with what it leaves out drawn at random."""
-    space = study.arm_space(arm)
-    pinned = {
-        path: replace(axis, dimension=Choice((given[path],))) if path in given else axis
-        for path, axis in space.entries.items()
-    }
     rng = np.random.default_rng(proposal_seed(study.search.seed, arm, number))
-    coordinates = SearchSpace(pinned, space.require).sample(rng, study.fixed[arm])
+    coordinates = study.arm_space(arm).pinned(given).sample(rng, study.fixed[arm])
     drawn = [path for path in coordinates if path not in given]
-    rest = f"; {', '.join(drawn)} drawn at random" if drawn else ""
-    return Proposal(coordinates, f"point {number + 1} of search.points{rest}")
+    return Proposal(coordinates, f"{name}; {', '.join(drawn)} drawn at random" if drawn else name)
 
 
 def _grid(study: Study, history: History, arm: str) -> tuple[SearchSpace, str] | None:
     """The grid that an arm is at, with words for it: the whole one, or a finer one around the best so far.
 
-    A finer round begins when the last one has ended. None while it has not, and after the last round.
+    A finer round begins when the last one has ended. None while it has not, after the last round, and of no grid.
     """
     sampler = study.search.sampler
-    assert isinstance(sampler, Grid)
+    if not isinstance(sampler, Grid):
+        return None
     search, trials = study.search, history.of(arm)
     tried = {trial.place for trial in trials}
     space = study.arm_space(arm)

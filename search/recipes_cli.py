@@ -21,7 +21,7 @@ ShowFormat = Annotated[
 ]
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog="Example: thermotune recipes show tampering/resnet50-imagenet")
 def recipes(context: typer.Context) -> None:
     """List and show the packaged recipes: settings of the papers, and where each value comes from."""
     if context.invoked_subcommand is None:

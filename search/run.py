@@ -24,7 +24,7 @@ from results.environment import collect
 from results.lock import StudyLock
 from results.schema import Stage, StudyState, TrialState
 from results.store import RecordWriter, compact, part_count, read_rows
-from search.budget import Meter, more
+from search.budget import BudgetUsedUp, Meter, more
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
@@ -72,21 +72,29 @@ class Outcome:
         state: COMPLETED or INTERRUPTED.
         any_completed: Whether at least one trial, teachers aside, was trained to its end.
         reason: Why it ended: nothing left to run, the name of a signal, or that the budget is used up.
+        budget: Whether it is that the budget is used up.
         mirror: The process that brings MLflow up to date; None if there was nothing to do.
     """
 
     state: StudyState
     any_completed: bool
     reason: str
+    budget: bool
     mirror: subprocess.Popen[bytes] | None
 
     @classmethod
     def of(
-        cls, state: StudyState, history: History, reason: str, mirror: subprocess.Popen[bytes] | None = None
+        cls,
+        state: StudyState,
+        history: History,
+        reason: str,
+        *,
+        budget: bool = False,
+        mirror: subprocess.Popen[bytes] | None = None,
     ) -> Outcome:
         """The outcome of a session that leaves this history behind."""
         trained = (t for t in history.trials.values() if t.stage is not Stage.TEACH)
-        return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), reason, mirror)
+        return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), reason, budget, mirror)
 
 
 def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
@@ -154,7 +162,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
         if lock.lost:
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
         if meter.spent is not None:
-            raise Interrupted(f"budget used up: {meter.spent}")
+            raise BudgetUsedUp(f"budget used up: {meter.spent}")
         if (why := conductor.blocked) is not None:
             raise StudyBlocked(f"{study.name} cannot go on, because {why}")
         writer.flush_if_due()
@@ -165,7 +173,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     shutil.rmtree(folder / "tune", ignore_errors=True)  # what Ray Tune of a killed session left behind
     stop.last_words = lambda name: close(StudyState.INTERRUPTED, name)
     with contextlib.ExitStack() as until_the_end:
-        state, reason = StudyState.COMPLETED, "nothing left to run"
+        state, reason, used_up = StudyState.COMPLETED, "nothing left to run", False
         try:
             if not conductor.finished:
                 until_the_end.enter_context(_ray(machine, slots, progress, stop, verbose=verbose))
@@ -180,9 +188,10 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
                     verbose=verbose,
                 )
             if not conductor.finished:
-                state, reason = StudyState.INTERRUPTED, f"budget used up: {conductor.spent}"
+                raise BudgetUsedUp(f"budget used up: {conductor.spent}")
         except Interrupted as interruption:
             state, reason = StudyState.INTERRUPTED, str(interruption)
+            used_up = isinstance(interruption, BudgetUsedUp)
         except Exception as error:
             if not lock.lost:
                 with contextlib.suppress(OSError):  # the error itself may be that nothing can be written
@@ -196,7 +205,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     sweep(folder, history)
     for line in repeated(history, session):
         progress.note(line)
-    return Outcome.of(state, history, reason, mirror)
+    return Outcome.of(state, history, reason, budget=used_up, mirror=mirror)
 
 
 def _start_mirror(folder: Path) -> subprocess.Popen[bytes]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from spaces import Scalar
 from trainables.loss_settings import named
@@ -20,6 +28,9 @@ MODES: Mapping[str, Literal["max", "min"]] = {"val/accuracy": "max", "val/loss":
 DEFAULT_TRIALS = 48
 """Trials of an arm where neither the file nor a grid says how many."""
 
+MOST_TRIALS = 1_000_000
+"""Trials beyond which a number is taken for a slip."""
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of studies and arms: they become names of folders, and must not leave theirs."""
 
@@ -27,6 +38,11 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 def by_path(raw: Any) -> Any:  # Any: pydantic passes what the file holds
     """``{loss: {name: tempered}}`` is as good as ``{loss.name: tempered}``."""
     return flatten(raw) if isinstance(raw, dict) else raw
+
+
+def as_list(raw: object) -> object:
+    """A word is as good as a list of one."""
+    return [raw] if isinstance(raw, str) else raw
 
 
 class Section(BaseModel):
@@ -105,7 +121,9 @@ class Search(Section):
     """How the space is explored."""
 
     sampler: Sampler = Field(default_factory=Tpe, description="one of tpe, gp, cmaes, qmc, random, grid")
-    trials: int | None = Field(None, ge=1, description="trials of every arm; null: the whole grid, else 48")
+    trials: int | None = Field(
+        None, ge=1, le=MOST_TRIALS, description="trials of every arm; null: the whole grid, else 48"
+    )
     seed: int = Field(0, ge=0, le=2**31, description="seed of all choices and of the first lane")
     metric: Literal["val/accuracy", "val/loss"] = Field("val/accuracy", description="what is optimised")
     mode: Literal["max", "min"] = Field("max", description="max for accuracy, min for loss")
@@ -155,11 +173,12 @@ class Asha(Section):
     audit: float = _AUDIT
     max_loss: float = _MAX_LOSS
 
-    @model_validator(mode="after")
-    def _audit_fits(self) -> Asha:
-        if self.audit and self.form == "promotion":
+    @field_validator("audit")
+    @classmethod
+    def _audit_fits(cls, audit: float, info: ValidationInfo) -> float:
+        if audit and info.data.get("form") == "promotion":
             raise ValueError("audit must be 0 with form promotion, which ends no trial early; use form stopping")
-        return self
+        return audit
 
 
 class Hyperband(Section):
@@ -191,7 +210,9 @@ class NoStopping(Section):
     max_loss: float = _MAX_LOSS
 
 
-Stopping = Annotated[Asha | Hyperband | Median | NoStopping, Field(discriminator="name"), named("asha")]
+Stopping = Annotated[
+    Asha | Hyperband | Median | NoStopping, Field(discriminator="name"), named("asha"), BeforeValidator(_by_name)
+]
 
 
 # Everything else
@@ -203,7 +224,9 @@ class Seeds(Section):
     search: int = Field(
         1, ge=1, le=FIRST_CONFIRM_SEED, description="lanes of a trial while searching; the rule sees their mean"
     )
-    confirm: int = Field(5, ge=2, description="fresh seeds for the candidates; an interval needs 2")
+    confirm: int = Field(
+        5, ge=2, le=FIRST_CONFIRM_SEED, description="fresh seeds for the candidates; an interval needs 2"
+    )
 
 
 class Confirm(Section):
@@ -218,10 +241,13 @@ class Arm(Section):
     set: Annotated[dict[str, Scalar], BeforeValidator(by_path)] = Field(
         default_factory=dict, description="recipe values that differ, and do not vary"
     )
-    varies: tuple[str, ...] | None = Field(
+    varies: Annotated[tuple[str, ...] | None, BeforeValidator(as_list)] = Field(
         None, description="paths of the space searched in this arm; null: all that its recipe has and it does not set"
     )
-    trials: int | None = Field(None, ge=1, description="trials of this arm; null: search.trials, or all there are")
+    trials: int | None = Field(
+        None, ge=1, le=MOST_TRIALS, description="trials of this arm; null: search.trials, or all there are"
+    )
+    planned: int | None = Field(None, ge=1, description="worked out: the trials that this arm will have at most")
 
 
 class Budget(Section):

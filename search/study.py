@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -35,9 +36,11 @@ from search.settings import (
     Section,
     Seeds,
     Stopping,
+    as_list,
 )
 from search.stopping.rule import Rule, rule_of
 from spaces import MOST_GRID_POINTS, Axis, Coordinates, Expression, Scalar, SearchSpace, SpaceError
+from spaces.refinement import is_refinable, refined
 from trainables.loss_settings import RecipeWarning
 from trainables.recipe import Recipe, Teacher
 from trainables.teachers import in_order
@@ -55,14 +58,6 @@ SHELF = "teachers"
 NAMES_OF_TEACHERS = ("loss.teacher", "base")
 """Paths of a recipe whose values are names of teachers."""
 
-_REFINED_POINTS = (5, 3)
-"""Points of a refined dimension, and those of them that the coarser grid has tried."""
-
-
-def _as_list(raw: object) -> object:
-    """``require: "tau1 > tau2"`` is as good as a list of one."""
-    return [raw] if isinstance(raw, str) else raw
-
 
 class Study(Section):
     """A study with all defaults filled in: what ``study.yaml`` in its folder holds.
@@ -76,7 +71,7 @@ class Study(Section):
     name: Name
     recipe: Recipe = Field(default_factory=Recipe)
     space: dict[str, AxisField]
-    require: Annotated[tuple[ExpressionField, ...], BeforeValidator(_as_list)] = Field(
+    require: Annotated[tuple[ExpressionField, ...], BeforeValidator(as_list)] = Field(
         (), description="what must hold between recipe values, for example tau1 > tau2"
     )
     search: Search = Field(default_factory=Search)
@@ -218,49 +213,52 @@ class Study(Section):
     def points(self, arm: str) -> list[dict[str, Scalar]]:
         """What ``search.points`` says about an arm: coordinates to try first, as far as they are given.
 
-        Raises:
-            SpaceError: A point lies outside the space.
+        Points that lie outside by now, since an amendment made the space narrower, are left out.
         """
         return self._points[arm]
 
     @cached_property
     def _points(self) -> Mapping[str, list[dict[str, Scalar]]]:
-        return {arm: list(self._points_of(arm)) for arm in self.arms}
+        found: dict[str, list[dict[str, Scalar]]] = {}
+        for arm in self.arms:
+            given = [self.coordinates_of_point(arm, point) for point in self.search.points]
+            found[arm] = [
+                point
+                for number, point in enumerate(given)
+                if point and point not in given[:number] and self.arm_space(arm).allows(point, self.fixed[arm])
+            ]
+        return found
 
-    def _points_of(self, arm: str) -> Iterator[dict[str, Scalar]]:
+    def coordinates_of_point(self, arm: str, point: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+        """The coordinates of a point of ``search.points`` in an arm, as far as it says something about them.
+
+        Returns:
+            The coordinates; None if the point lies outside the arm's space.
+        """
         space = self.arm_space(arm)
-        seen = []
-        for point in self.search.points:
-            given = {path: value for path, value in point.items() if path in space.axes}
-            coordinates = space.coordinates_of(given, self.fixed[arm]) if given else {}
-            if coordinates is None:
-                where = ", ".join(f"{path} = {value}" for path, value in given.items())
-                raise SpaceError(f"a point must lie in the space of arm {arm}, got {where}")
-            if coordinates and coordinates not in seen:
-                seen.append(coordinates)
-                yield coordinates
+        given = {path: value for path, value in point.items() if path in space.axes}
+        return space.coordinates_of(given, self.fixed[arm])
 
     def resolved(self) -> Study:
         """The study in which every arm names what varies in it, and how many trials it gets."""
         arms = {
             name: arm.model_copy(
-                update={"varies": tuple(self.arm_space(name).axes), "trials": self.planned_trials(name)}
+                update={"varies": tuple(self.arm_space(name).axes), "planned": self.planned_trials(name)}
             )
             for name, arm in self.arms.items()
         }
         return self.model_copy(update={"arms": arms})
 
-    def planned_trials(self, arm: str) -> int:
-        """How many trials an arm gets: as many as it or the search says, but no more than there are points.
-
-        Of a grid that is refined nobody knows beforehand how many points are new: this is the most.
-        """
+    def wanted_trials(self, arm: str) -> int | None:
+        """How many trials an arm is to get; None for a whole grid. A space that has an end may have fewer points."""
         if not self.arm_space(arm).axes:
             return 1
         wanted = self.arms[arm].trials or self.search.trials
-        there = self._points_there[arm]
-        if wanted is None and not isinstance(self.search.sampler, Grid):
-            wanted = DEFAULT_TRIALS
+        return DEFAULT_TRIALS if wanted is None and not isinstance(self.search.sampler, Grid) else wanted
+
+    def planned_trials(self, arm: str) -> int:
+        """How many trials an arm gets at most: as many as are wanted, but no more than there are points."""
+        wanted, there = self.wanted_trials(arm), self._points_there[arm]
         return there if wanted is None else min(wanted, there)
 
     @cached_property
@@ -276,9 +274,7 @@ class Study(Section):
         there = {arm: len(points) or sys.maxsize for arm, points in self.grids.items()}
         if isinstance(self.search.sampler, Grid):
             for arm in there:
-                stepped = sum(is_refinable(axis) for axis in self.arm_space(arm).axes.values())
-                fine, tried = (points**stepped for points in _REFINED_POINTS)
-                there[arm] += self.search.sampler.refine * (fine - tried)
+                there[arm] += self.search.sampler.refine * _new_when_refined(self.arm_space(arm))
         return there
 
     def resolve(self, arm: str, coordinates: Coordinates) -> tuple[dict[str, Scalar], Recipe]:
@@ -326,7 +322,11 @@ def is_switch(path: str) -> bool:
     return str(path).endswith(".name")
 
 
-def is_refinable(axis: Axis) -> bool:
-    """Whether a finer grid has new points between those of an axis: listed numbers, or numbers with a step."""
-    values: Sequence[Scalar] = axis.dimension.values or () if axis.dimension.is_ordered else ()
-    return len(values) > 1 and all(isinstance(value, float | int) for value in values)
+def _new_when_refined(space: SearchSpace) -> int:
+    """The most points that a finer grid around the best can add: those of three in a row have been tried."""
+    finer = [
+        max(refined(axis.dimension, value).count or 0 for value in axis.dimension.values or ())
+        for axis in space.axes.values()
+        if is_refinable(axis.dimension)
+    ]
+    return prod(finer) - 3 ** len(finer) if finer else 0

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from search.data import remarks
 from search.errors import Mistake, StudyFileError, UsageError
 from search.like import expand
-from search.mistakes import corners, mistakes_of, section
+from search.mistakes import mistakes_of, section
+from search.plain_yaml import NotPlain, parse
+from search.remarks import remarks
 from search.study import Study
 from spaces import PLAIN, SpaceError, default_space, rescaled
 from trainables.loss_settings import RecipeWarning
@@ -25,6 +24,8 @@ PACKAGED = Path(__file__).parent / "studies"
 """Folder of the studies that come with thermotune."""
 
 _FLAT_SECTIONS = ("space", "baseline")  # their keys are dotted paths themselves
+_VARIED = ("loss", "optimizer", "schedule")
+"""Sections of a recipe that come in variants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class LoadedStudy:
     Attributes:
         study: The study with all defaults.
         origins: For every dotted key of the resolved study, ``flag``, ``file``, the name of the packaged recipe that
-            the file's is like, or ``default``.
+            the file's is like, ``default``, or ``worked out``.
         remarks: What is possible, but hardly wanted.
     """
 
@@ -63,26 +64,36 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         StudyFileError: The study is not valid; carries all mistakes.
     """
     path = _find(source)
-    raw = {key: value for key, value in _parse(path).items() if key != "id"}  # a copy is a study of its own
+    raw = with_names(_of_its_own(_parse(path)))
     flags = dict(parse_override(text) for text in overrides)
     merged = raw
     for keys, value in flags.items():
-        merged = with_override(merged, keys, value)
+        merged = with_names(with_override(merged, keys, value))
     expanded = expand(merged, path.name)
     if expanded.mistakes:  # what the recipe holds is not known: other mistakes would follow from that alone
         raise StudyFileError(expanded.mistakes)
     full, renamed = _with_defaults(expanded.raw, expanded.apart)
-    study, said = checked(full, path.name, renamed)
+    unwritten = None if "arms" in merged or "baseline" in merged else "baseline"
+    study, said = checked(full, path.name, renamed, unwritten=unwritten)
     return LoadedStudy(study, _origins(study, raw, flags, expanded.origins), said)
 
 
-def checked(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) -> tuple[Study, tuple[str, ...]]:
+def checked(
+    full: Mapping[str, Any],
+    file: str,
+    renamed: Mapping[str, str],
+    *,
+    unwritten: str | None = None,
+    begun: bool = False,
+) -> tuple[Study, tuple[str, ...]]:
     """The study that these values give, if nothing is wrong with them.
 
     Args:
         full: With ``baseline`` written out as arms.
         file: What to call it in mistakes.
         renamed: How to name keys there that the user wrote otherwise: new prefix to old.
+        unwritten: An arm that the user did not write, but gets by default.
+        begun: Whether the study has begun: its points were checked then, and an amendment may leave some outside.
 
     Returns:
         The study with all its defaults, and remarks on what is possible but hardly wanted.
@@ -90,23 +101,18 @@ def checked(full: Mapping[str, Any], file: str, renamed: Mapping[str, str]) -> t
     Raises:
         StudyFileError: It is not valid; carries all mistakes.
     """
-    try:
-        full = {**full, "space": _spelled_out(full)}
-        wrong_rule = []
-    except SpaceError as error:
-        wrong_rule = [Mistake(f"{file}: space.optimizer.lr", str(error))]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RecipeWarning)
-        mistakes = [*wrong_rule, *mistakes_of(full, file, renamed)]
-    if mistakes:
-        raise StudyFileError(list({mistake.where: mistake for mistake in reversed(mistakes)}.values())[::-1])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RecipeWarning)
+        warnings.simplefilter("ignore", RecipeWarning)  # said as remarks
+        try:
+            full = {**full, "space": _spelled_out(full)}
+            wrong_rule = []
+        except SpaceError as error:
+            wrong_rule = [Mistake(f"{file}: space.optimizer.lr", str(error))]
+        mistakes = [*wrong_rule, *mistakes_of(full, file, renamed, unwritten=unwritten, begun=begun)]
+        if mistakes:
+            raise StudyFileError(list({mistake.where: mistake for mistake in reversed(mistakes)}.values())[::-1])
         study = Study.model_validate(full).resolved()
-        for arm in study.arms:
-            for coordinates in corners(study, arm):
-                study.resolve(arm, coordinates)
-    return study, tuple(dict.fromkeys([*(str(warning.message) for warning in caught), *remarks(study)]))
+    return study, remarks(study)
 
 
 def _find(source: str) -> Path:
@@ -122,14 +128,12 @@ def _find(source: str) -> Path:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the study file {path}: {error}") from error
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        line = f"{path.name}, line {place.line + 1}" if place else path.name
-        problem = getattr(error, "problem", None) or str(error)
-        raise StudyFileError([Mistake(line, f"not valid YAML: {problem}")]) from error
+    except NotPlain as error:
+        place = path.name if error.line is None else f"{path.name}, line {error.line}"
+        raise StudyFileError([Mistake(place, error.problem)]) from error
     if not isinstance(raw, dict):
         raise StudyFileError([Mistake(path.name, f"a study file must hold keys and values, got {type(raw).__name__}")])
     return raw
@@ -147,9 +151,9 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     first, _, rest = key.strip().partition(".")
     keys = (first, rest) if first in _FLAT_SECTIONS and rest else tuple(key.strip().split("."))
     try:
-        return keys, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {key}: the value is not valid YAML, got {value!r}") from error
+        return keys, parse(value)
+    except NotPlain as error:
+        raise UsageError(f"--set {key}: {error.problem}, in {value[:100]!r}") from error
 
 
 def with_override(tree: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
@@ -157,6 +161,38 @@ def with_override(tree: Mapping[str, Any], keys: Sequence[str], value: Any) -> d
     head, *rest = keys
     below = tree.get(head)
     return {**tree, head: with_override(below if isinstance(below, dict) else {}, rest, value) if rest else value}
+
+
+def with_names(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested mappings in which ``optimizer: adamw`` and the like is ``optimizer: {name: adamw}``."""
+    recipes = [("recipe",), *(("teachers", name, "recipe") for name in _mapping(tree, "teachers"))]
+    changes = [("baseline",), *(("arms", name, "set") for name in _mapping(tree, "arms"))]
+    within = [(*keys, section_) for keys in (*recipes, *changes) for section_ in _VARIED]
+    named = dict(tree)
+    for keys in (("stopping",), ("search", "sampler"), *within):
+        node: Any = named
+        for key in keys:
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, str):
+            named = with_override(named, keys, {"name": node})
+    return named
+
+
+def _of_its_own(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A study file without what makes a written study the very one: a copy is a study of its own."""
+    if "id" not in raw:
+        return dict(raw)
+    arms = {
+        name: {key: value for key, value in body.items() if key != "planned"} if isinstance(body, dict) else body
+        for name, body in _mapping(raw, "arms").items()
+    }
+    own = {key: value for key, value in raw.items() if key != "id"}
+    return {**own, "arms": arms} if arms else own
+
+
+def _mapping(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    below = tree.get(key)
+    return below if isinstance(below, dict) else {}
 
 
 def _with_defaults(raw: Mapping[str, Any], apart: Collection[str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -222,6 +258,8 @@ def _origins(
         for source, written in (("flag", by_flag), ("file", in_file)):
             if any(name == leaf or name.startswith(f"{leaf}.") for name in names for leaf in written):
                 return source
+        if key.startswith("arms.") and key.endswith(".planned"):
+            return "worked out"
         return packaged_recipes.get(key, "default")
 
     return {key: origin(key) for key in flatten(study.model_dump(mode="json", by_alias=True))}

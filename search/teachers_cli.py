@@ -14,7 +14,11 @@ from search.options import ROOT, FileArgument, RootOption, SetOption
 if TYPE_CHECKING:
     from trainables.teachers import StoredTeacher
 
-app = typer.Typer(no_args_is_help=True, help="Train, list and show teachers, which studies share.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train, list and show teachers, which studies share.",
+    epilog="Start with: thermotune teachers train digits-kd",
+)
 
 TeacherArgument = Annotated[str, typer.Argument(metavar="TEACHER", help="Its name, or the beginning of its address.")]
 FormatOption = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="How to write it.")]

@@ -114,7 +114,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         self._ended: list[Trial] = []
 
     def choose_trial_to_run(self, controller: Any) -> TuneTrial | None:  # Any: Ray's controller is untyped
-        """None: Ray Tune starts pending trials in order by itself. Called before every event, ten times a second or more.
+        """None: Ray Tune starts pending trials in order by itself. Called before every event, about 10 times a second.
 
         A trial that is named here gets the next worker that comes free, even where one is being started for it, which
         is then killed. While starting takes longer than a trial, the study would never get more than its first worker.

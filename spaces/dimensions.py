@@ -12,7 +12,7 @@ import numpy as np
 
 from spaces.errors import SpaceError
 from spaces.ranges import Integer, LogUniform, Uniform
-from spaces.scalars import TOLERANCE, Scalar, is_number, is_same, written
+from spaces.scalars import TOLERANCE, Scalar, is_finite, is_number, is_same, written
 
 
 class Dimension(Protocol):
@@ -66,7 +66,7 @@ class _Listed:
             raise SpaceError(f"a {self.kind} must name at least one value, got []")
         if len(set(self.values)) < len(self.values):
             raise SpaceError(f"a {self.kind} must name every value once, got {written(self.values)}")
-        if any(is_number(value) and not math.isfinite(value) for value in self.values):
+        if any(is_number(value) and not is_finite(value) for value in self.values):
             raise SpaceError(f"a {self.kind} must name finite numbers, got {written(self.values)}")
 
     @property
@@ -195,10 +195,10 @@ def _number(rule: str, value: object) -> float:
     if not is_number(value):
         hint = "; YAML reads 1e-3 as text, write 1.0e-3" if isinstance(value, str) else ""
         raise SpaceError(f"{rule}, got {value!r}{hint}")
-    return float(value)
+    return float(value) if isinstance(value, float) or is_finite(value) else math.inf  # refused with its range
 
 
 def _whole(rule: str, value: object) -> int:
-    if not is_number(value) or value != value // 1:
+    if not is_number(value) or not is_finite(value) or value != value // 1:
         raise SpaceError(f"{rule}, got {value!r}; use uniform, or list them as a grid")
     return int(value)

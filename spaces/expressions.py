@@ -46,6 +46,10 @@ class Expression:
         line = re.sub(r"\s*[\r\n]+\s*", " ", text).strip()
         if not 0 < len(line) <= LONGEST:
             raise SpaceError(f"an expression must have 1 to {LONGEST} characters, got {len(line)}: {line[:20]!r}")
+        return cls._read(line)
+
+    @classmethod
+    def _read(cls, line: str) -> Expression:
         try:
             tree = ast.parse(line, mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # the last three: null bytes, nesting
@@ -94,7 +98,7 @@ class Expression:
         for name, node in sorted(named_in(self._tree), key=lambda found: found[1].col_offset, reverse=True):
             path = name if name in paths else self._completed(name, paths)
             line = line[: node.col_offset] + path.encode() + line[node.end_col_offset :]
-        return Expression.parse(line.decode())
+        return Expression._read(line.decode())  # written out it may be longer than what a user may write
 
     def _with_abbreviations(self, values: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
         short = {name for name, _ in named_in(self._tree)} & ABBREVIATIONS.keys()

@@ -33,7 +33,7 @@ def sample(space: SearchSpace, rng: np.random.Generator, fixed: Mapping[str, Sca
     Raises:
         SpaceError: In :data:`MOST_DRAWS` draws no point was feasible.
     """
-    for _ in range(MOST_DRAWS):
+    for _ in range(MOST_DRAWS if space.axes else 1):
         drawn: dict[str, Scalar] = {}
         for path in space.parents_first:
             if path in space.axes and space.is_active(path, drawn):
@@ -41,6 +41,8 @@ def sample(space: SearchSpace, rng: np.random.Generator, fixed: Mapping[str, Sca
         if space.feasible(drawn, fixed):
             return _in_order(space, drawn)
     conditions = " and ".join(repr(condition.text) for condition in space.require)
+    if not space.axes:
+        raise SpaceError(f"the only configuration there is must meet require, and does not: {conditions}")
     raise SpaceError(
         f"some point of the space must meet require, got none in {MOST_DRAWS:,} draws that meets {conditions}; "
         "widen the ranges or loosen a requirement"

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from spaces.errors import SpaceError
-from spaces.scalars import TOLERANCE, Scalar, decimal, is_number
+from spaces.scalars import TOLERANCE, Scalar, decimal, is_finite, is_number, written
 
 MOST_STEPS = 1_000_000
 """A range with more steps is meant to be continuous."""
 
 
 def _check_ends(kind: str, low: float, high: float) -> None:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise SpaceError(f"the ends of a {kind} range must be finite, got [{low:g}, {high:g}]")
+    if not (is_finite(low) and is_finite(high)):
+        raise SpaceError(f"the ends of a {kind} range must be finite, got {written([low, high])}")
     if not low < high:
         raise SpaceError(f"a {kind} range must have low < high, got [{low:g}, {high:g}]")
+    if not is_finite(high - low):
+        raise SpaceError(f"a {kind} range must have a finite width, got [{low:g}, {high:g}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Uniform:
 
     def snap(self, value: Scalar) -> float | None:
         """The possible value that ``value`` is but for rounding; None if it is none."""
-        if not is_number(value) or not math.isfinite(value):
+        if not is_number(value) or not is_finite(value):
             return None
         if self.step is None:
             nearest = float(min(max(value, self.low), self.high))
@@ -131,6 +133,8 @@ class LogUniform:
             raise SpaceError(
                 f"a log range must have low > 0, got [{self.low:g}, {self.high:g}]; 0.01 is a usual low end"
             )
+        if not is_finite(self.high / self.low):
+            raise SpaceError(f"a log range must have a finite high / low, got [{self.low:g}, {self.high:g}]")
 
     @property
     def count(self) -> None:
@@ -154,7 +158,7 @@ class LogUniform:
 
     def snap(self, value: Scalar) -> float | None:
         """The possible value that ``value`` is but for rounding; None if it is none."""
-        if not is_number(value) or not math.isfinite(value):
+        if not is_number(value) or not is_finite(value):
             return None
         nearest = float(min(max(value, self.low), self.high))
         return nearest if abs(nearest - value) <= TOLERANCE * nearest else None
@@ -229,7 +233,7 @@ class Integer:
 
     def snap(self, value: Scalar) -> int | None:
         """The possible value that ``value`` is but for rounding; None if it is none."""
-        if not is_number(value) or not math.isfinite(value):
+        if not is_number(value) or not is_finite(value):
             return None
         nearest = round(value)
         return nearest if self.contains(nearest) and abs(nearest - value) <= TOLERANCE * max(abs(nearest), 1) else None

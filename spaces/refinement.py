@@ -36,6 +36,18 @@ def refined(dimension: Dimension, best: Scalar) -> Dimension:
     return Choice((best,))
 
 
+def is_refinable(dimension: Dimension) -> bool:
+    """Whether :func:`refined` can put new values between its own."""
+    match dimension:
+        case Uniform(step=float() | int()):
+            return True
+        case Integer(step=step):
+            return step > 1
+        case Grid(values):
+            return len(values) > 1 and all(is_number(value) for value in values)
+    return False
+
+
 def _with_middles(values: tuple[Scalar, ...], best: int) -> tuple[Scalar, ...]:
     near = values[max(best - 1, 0) : best + 2]
     finer: list[Scalar] = [near[0]]

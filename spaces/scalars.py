@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TypeGuard
@@ -12,10 +13,21 @@ Scalar = float | int | bool | str
 TOLERANCE = 1e-9
 """Relative difference below which a number that went through other hands is still the same."""
 
+LONGEST_SHOWN = 300
+"""Characters of the longest value that a message shows."""
+
 
 def is_number(value: object) -> TypeGuard[float | int]:
     """Whether a value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(number: float) -> bool:
+    """Whether a number is one that a float can hold."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def is_same(value: object, other: object) -> bool:
@@ -29,9 +41,14 @@ def decimal(number: float) -> Decimal:
 
 
 def written(value: object) -> str:
-    """A value as a study file writes it, in one line: ``{log: [0.01, 10.0]}``."""
+    """A value as a study file writes it, in one line: ``{log: [0.01, 10.0]}``; what is very long ends in dots."""
+    text = _in_one_line(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _in_one_line(value: object) -> str:
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {written(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {_in_one_line(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(_in_one_line, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

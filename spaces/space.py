@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 
 from spaces import points
 from spaces.axis import Axis
+from spaces.dimensions import Choice
 from spaces.errors import SpaceError
 from spaces.expressions import Expression
 from spaces.narrowing import widenings
@@ -21,6 +23,9 @@ Coordinates = Mapping[str, Scalar]
 
 MOST_VALUES_OF_A_PARENT = 1_000
 """Values of what conditions are on: points are counted for each of them."""
+
+MOST_COMBINATIONS_OF_PARENTS = 10_000
+"""Combinations of such values, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class SearchSpace:
                 if parent in self.entries:
                     self._check_parent(path, parent)
         assert self.parents_first is not None  # finds circles
+        self._check_combinations()
         for condition in self.require:
             if not condition.is_condition:
                 raise SpaceError(f"require must be a condition such as 'tau1 > tau2', got {condition.text!r}")
@@ -71,6 +77,15 @@ class SearchSpace:
             raise SpaceError(
                 f"when must name a value with at most {MOST_VALUES_OF_A_PARENT:,} choices, got {parent}: "
                 f"{written(axis.dimension.spec())} for {path}; make it a choice or a grid"
+            )
+
+    def _check_combinations(self) -> None:
+        parents = sorted({parent for axis in self.entries.values() for parent in axis.when if parent in self.entries})
+        combinations = math.prod(self.entries[parent].dimension.count or 1 for parent in parents)
+        if combinations > MOST_COMBINATIONS_OF_PARENTS:
+            raise SpaceError(
+                f"conditions must be on at most {MOST_COMBINATIONS_OF_PARENTS:,} combinations of values, got "
+                f"{combinations:,} of {', '.join(parents)}; name fewer values there"
             )
 
     @cached_property
@@ -92,6 +107,8 @@ class SearchSpace:
             if path in above:
                 circle = " -> ".join((*above[above.index(path) :], path))
                 raise SpaceError(f"conditions must not form a circle, got {circle}; leave one when out")
+            if path in order:
+                return
             for parent in self.entries[path].when:
                 if parent in self.entries:
                     add(parent, (*above, path))
@@ -259,6 +276,24 @@ class SearchSpace:
             if all(known.get(name) is not None for name in condition.names)
         )
 
+    def allows(self, coordinates: Coordinates, fixed: Mapping[str, Scalar]) -> bool:
+        """Whether a feasible point has these coordinates: with all others given, or drawn.
+
+        Args:
+            coordinates: Possible values of some active axes, or of all.
+            fixed: Values of the recipe that do not vary, by dotted path.
+
+        Raises:
+            SpaceError: As for :meth:`feasible`.
+        """
+        if coordinates.keys() == self.active(coordinates).keys():
+            return self.feasible(coordinates, fixed)
+        try:
+            self.pinned(coordinates).sample(np.random.default_rng(0), fixed)
+        except SpaceError:
+            return False
+        return True
+
     # Points
 
     def sample(self, rng: np.random.Generator, fixed: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -275,6 +310,18 @@ class SearchSpace:
         return points.grid(self, fixed)
 
     # Other spaces
+
+    def pinned(self, coordinates: Coordinates) -> SearchSpace:
+        """The space in which some coordinates are held at one value each.
+
+        Args:
+            coordinates: These values, all possible; what a condition on them keeps out has none.
+        """
+        entries = {
+            path: replace(axis, dimension=Choice((coordinates[path],))) if path in coordinates else axis
+            for path, axis in self.entries.items()
+        }
+        return SearchSpace(entries, self.require)
 
     def refined(self, best: Coordinates) -> SearchSpace:
         """The finer grid around the best point of this one: one step to each side, within the range, at half the step.

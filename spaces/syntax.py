@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 
 from spaces.errors import SpaceError
-from spaces.scalars import Scalar, is_number, is_same, written
+from spaces.scalars import Scalar, is_finite, is_number, is_same, written
 
 _ALLOWED = (
     "numbers, words, recipe values, + - * / **, comparisons, and, or, not, in [...], min, max, abs, log, exp and sqrt"
@@ -72,7 +72,7 @@ def check(node: ast.expr, line: str) -> None:
         case ast.Constant(value=bool() | str()) | ast.Name():
             known = True
         case ast.Constant(value=int() | float() as number):
-            known = _is_finite(number)
+            known = is_finite(number)
         case ast.Attribute():
             known = _dotted(node) is not None
         case ast.UnaryOp(op=ast.USub() | ast.Not()):
@@ -97,13 +97,6 @@ def check(node: ast.expr, line: str) -> None:
         raise SpaceError(f"an expression must do without {part!r}, got {line!r}; there are {_ALLOWED}")
     for child in below:
         check(child, line)
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # a whole number beyond all floats
-        return False
 
 
 def value_of(node: ast.expr, values: Mapping[str, Scalar]) -> Scalar:

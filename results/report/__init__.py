@@ -1,15 +1,10 @@
 """The best-config report: what a study found, how sure that is, what it cost and what to do next."""
 
 from results.report.build import build
-from results.report.comparison import (
-    ComparedStudy,
-    StudiesComparison,
-    StudyDifference,
-    compare_studies,
-    render_comparison,
-)
+from results.report.comparison import ComparedStudy, StudiesComparison, StudyDifference, compare_studies
 from results.report.model import Report
 from results.report.output import Format, render, to_json, write_files
+from results.report.side_by_side import render_comparison
 from results.report.status import (
     DamagedStudy,
     StudyStatus,

@@ -3,7 +3,9 @@
 What a rung shows is worth something if its order of trials is that of their ends. Kendall's tau-b between the two says
 how far it is, over audited trials only: those that survived by their own merit are no fair sample. After the first
 verdict that would have ended it an audited trial is judged no more, so that it does not raise the bar for the others;
-whether a rule that begins at a later rung would end it follows from its rank there among the audited trials.
+whether a rule that begins at a later rung would end it follows from its rank there among the audited trials. At every
+rung only those count that meet it: trials of Hyperband's later brackets, and those from before an amendment of the
+rule, may be judged for the first time at a later one.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class AuditedTrial:
     x: float | None
     """Its place on the temperature axis; None where it has none."""
     at_rungs: Mapping[int, float]
-    """The study's metric at the rungs of its arm, by epoch."""
+    """The study's metric at the rungs that it meets, by epoch: those of its arm from its first verdict on. Empty for a
+    trial of Hyperband's last bracket, on which there is none."""
     final: float
     """The metric at its last epoch."""
     rank: int
@@ -63,7 +66,7 @@ class RungAudit:
     epoch: int
     """Epoch of the rung."""
     n: int
-    """Audited trials of that group, trained to the end."""
+    """Audited trials of that group that meet the rung, trained to the end."""
     tau: float | None
     """Kendall's tau-b between value at the rung and final value; None where there is nothing to rank."""
     stopped: int
@@ -149,13 +152,15 @@ def _audited(
     found = []
     for trial, final in zip(ended, finals, strict=True):
         measured = {e.epoch: number(e.metrics.get(view.facts.metric)) for e in view.epoch_means.get(trial.trial, ())}
-        spared = [epoch for epoch, verdict in said.get(trial.trial, {}).items() if verdict is Verdict.AUDIT]
+        judged = said.get(trial.trial, {})
+        spared = [epoch for epoch, verdict in judged.items() if verdict is Verdict.AUDIT]
+        meets = [epoch for epoch in epochs if judged and epoch >= min(judged)]
         found.append(
             AuditedTrial(
                 trial=trial.trial,
                 arm=trial.arm,
                 x=place_of(view, trial),
-                at_rungs={epoch: value for epoch in epochs if (value := measured.get(epoch)) is not None},
+                at_rungs={epoch: value for epoch in meets if (value := measured.get(epoch)) is not None},
                 final=final,
                 rank=(rank := _rank(final, finals, view.facts.mode)),
                 good=rank <= _best(len(finals), keep),
@@ -201,8 +206,11 @@ def _rank(value: float, values: Sequence[float], mode: str) -> int:
 
 
 def _advice(rungs: Sequence[RungAudit], keep: float, share: float) -> str:
-    """What to do about ``stopping.grace_epochs``: only arms with enough audited trials have a say."""
-    most = max((r.n for r in rungs), default=0)
+    """What to do about ``stopping.grace_epochs``: arms with enough audited trials at their first rung have a say."""
+    at_first: dict[str | None, int] = {}
+    for rung in rungs:
+        at_first.setdefault(rung.arm, rung.n)
+    most = max(at_first.values(), default=0)
     if most < ENOUGH:
         takes = (
             f" At a share of {share:.2g} that takes about {math.ceil(ENOUGH / share)} trials an arm." if share else ""
@@ -211,7 +219,7 @@ def _advice(rungs: Sequence[RungAudit], keep: float, share: float) -> str:
             f"Too few audited trials to advise on grace_epochs: {most} of an arm trained to the end, {ENOUGH} are "
             f"needed.{takes}"
         )
-    telling = [r for r in rungs if r.n >= ENOUGH]
+    telling = [r for r in rungs if at_first[r.arm] >= ENOUGH]
     epochs = sorted({r.epoch for r in telling})
     fine = [e for e in epochs if all(_is_fine(r) for r in telling if r.epoch == e)]
     grace = epochs[0]

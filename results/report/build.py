@@ -14,6 +14,7 @@ from results.report.audit import audit
 from results.report.evidence import arm_results, calibrations, signals, teachers
 from results.report.model import ArmCount, Best, Candidate, Progress, Report, TimeUse, TopTrial
 from results.report.notes import notes, run_on, steps
+from results.report.openings import openings_of
 from results.report.pareto import pareto
 from results.report.stability import stability
 from results.report.trials import settings_of
@@ -70,7 +71,7 @@ class _Builder:
         best = self._best()
         comparison = self._comparison(challenger, reference)
         progress = self._progress()
-        openings = self._test_openings()
+        openings = openings_of(self.view)
         return Report(
             study=self.facts.name,
             state=self.view.state,
@@ -293,23 +294,6 @@ class _Builder:
             to_teach=len(self.teachers),
             lost_teachers=tuple(t.name for t in self.teachers if t.lost),
         )
-
-    def _test_openings(self) -> int:
-        """Rounds of confirmation that measured the test split: runs of confirm trials between explored ones."""
-        opened = {
-            t.trial
-            for t in self.confirming
-            if any(name.startswith("test/") for e in self.view.epoch_means.get(t.trial, ())[-1:] for name in e.metrics)
-        }
-        rounds, last_was_confirm, counted = 0, False, False
-        for trial in (t for t in self.view.trials if t.stage is not Stage.TEACH):
-            is_confirm = trial.stage is Stage.CONFIRM
-            if is_confirm and not last_was_confirm:
-                counted = False
-            if trial.trial in opened and not counted:
-                rounds, counted = rounds + 1, True
-            last_was_confirm = is_confirm
-        return rounds
 
     def _top(self) -> tuple[TopTrial, ...]:
         """Trials trained to the end by value, then those that came farthest: values of different epochs do not mix."""

@@ -12,6 +12,7 @@ from results.environment import mask
 from results.query import StudyView
 from results.report.evidence import SEVERAL
 from results.report.model import Best, Candidate, Step, TeacherRow
+from results.report.openings import amended_after_looking
 from results.report.wording import trial_of
 from results.schema import Stage, StudyState, TrialState
 
@@ -85,6 +86,11 @@ def notes(
             f"The test split was opened {test_openings} times. Every further look makes the best of them "
             "look better than it is."
         )
+    found += [
+        f"study-{a.number}.yaml came when the test split had been measured already ({', '.join(map(str, a.changes))}): "
+        "what is added after a look at the results shows differences by chance more often than its p value says."
+        for a in amended_after_looking(view)
+    ]
     return tuple(found)
 
 

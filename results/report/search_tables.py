@@ -111,11 +111,11 @@ def _rungs(title: str, caption: str, first: str, rows: Sequence[tuple[str, RungA
 
 
 def _thinned(rungs: Sequence[RungAudit]) -> list[RungAudit]:
-    """The rungs at a few epochs, evenly spread, the first and the last among them."""
-    epochs = sorted({r.epoch for r in rungs})
+    """The rungs that audited trials met, at a few epochs, evenly spread, the first and the last among them."""
+    epochs = sorted({r.epoch for r in rungs if r.n})
     last = len(epochs) - 1
     shown = {epochs[round(i * last / (_RUNGS - 1))] for i in range(_RUNGS)} if last >= _RUNGS else set(epochs)
-    return [r for r in rungs if r.epoch in shown]
+    return [r for r in rungs if r.n and r.epoch in shown]
 
 
 def stability_table(report: Report) -> Table:
@@ -179,5 +179,4 @@ def amended_table(report: Report) -> Table:
 
 def _listed(objectives: Sequence[str]) -> str:
     """Objectives in words."""
-    words = [_WORDS[name] for name in objectives]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return formats.listed([_WORDS[name] for name in objectives])

@@ -46,7 +46,7 @@ def _strategy(sampler: CmaEs, request: Request) -> tuple[CMA, int]:
     """The strategy after all whole generations, and the 1-based generation that it is in."""
     axes = request.region.axes
     population = sampler.population or 4 + math.floor(3 * math.log(len(axes)))
-    finished = [seen for seen in request.history if seen.state.is_final]
+    finished = [seen for seen in request.history if seen.has_result]
     rng = np.random.default_rng(arm_seed(request.seed, request.arm))
     strategy = _start(np.full(len(axes), 0.5), population)
     generations = len(finished) // population
@@ -71,6 +71,6 @@ def _rank(seen: Observation, request: Request) -> tuple[int, int, float]:
     value = seen.measured
     if value is None:
         return (2, 0, 0.0)
-    if seen.state is TrialState.PRUNED:
+    if seen.state is not TrialState.COMPLETED:
         return (1, -seen.epochs, request.loss(value))
     return (0, 0, request.loss(value))

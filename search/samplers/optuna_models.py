@@ -69,7 +69,7 @@ def tpe(sampler: Tpe, request: Request) -> Proposal:
             )
         return _ask(request, model, trials)
 
-    finished = sum(seen.state.is_final for seen in request.history)
+    finished = sum(seen.has_result for seen in request.history)
     started = finished >= sampler.startup_trials
     origin = f"TPE model of {_counted(request.history)}" if started else _start_up(finished, sampler.startup_trials)
     return request.first_new(draw, TPE_TRIES, origin)
@@ -82,13 +82,13 @@ def gp(sampler: Gp, request: Request) -> Proposal:
     measured. Values under a condition, which no Gaussian process of all trials has, are drawn by TPE. Only so many
     trials are modelled: half of them the best, half the newest. Source: Ament et al. (arXiv 2310.20708).
     """
-    finished = [seen for seen in request.history if seen.state.is_final]
+    finished = [seen for seen in request.history if seen.has_result]
     if len(finished) < sampler.startup_trials:
         return request.at_random(_start_up(len(finished), sampler.startup_trials))
     losses = [request.loss(seen.measured) for seen in finished if seen.measured is not None]
     worst = max(losses, default=0.0)
     modelled = _best_and_newest([(worst if s.measured is None else request.loss(s.measured), s) for s in finished])
-    unfinished = [seen for seen in request.history if not seen.state.is_final][-GP_UNFINISHED:]
+    unfinished = [seen for seen in request.history if not seen.has_result][-GP_UNFINISHED:]
     told = [(Told.COMPLETE, loss, seen) for loss, seen in modelled] + [(Told.RUNNING, None, s) for s in unfinished]
     trials = [
         _frozen(request.region, 1 + index, tuple(seen.coordinates.items()), state, loss, None)
@@ -127,11 +127,11 @@ def _start_up(finished: int, wanted: int) -> str:
 
 def _counted(history: Sequence[Observation]) -> str:
     """``34 trials: 12 completed, 20 pruned, 2 diverged; 4 unfinished``."""
-    states = Counter(seen.state for seen in history)
-    final = {state.value.lower(): states[state] for state in TrialState if state.is_final and states[state]}
-    ended = sum(final.values())
-    unfinished = f"; {len(history) - ended} unfinished" if ended < len(history) else ""
-    return f"{ended} trials: {', '.join(f'{count} {name}' for name, count in final.items())}{unfinished}"
+    states = Counter(seen.state for seen in history if seen.has_result)
+    told = sum(states.values())
+    unfinished = f"; {len(history) - told} unfinished" if told < len(history) else ""
+    counts = ", ".join(f"{states[state]} {state.lower()}" for state in TrialState if states[state])
+    return f"{told} trials: {counts}{unfinished}"
 
 
 class _Records(optuna.storages.InMemoryStorage):
@@ -166,12 +166,12 @@ def _ask(request: Request, sampler: BaseSampler, trials: Sequence[FrozenTrial]) 
 
 def _told_to_tpe(request: Request, number: int, seen: Observation) -> FrozenTrial:
     loss = None if seen.measured is None else request.loss(seen.measured)
-    if not seen.state.is_final:
+    if not seen.has_result:
         state, step = Told.RUNNING, None
     elif seen.state is TrialState.COMPLETED and loss is not None:
         state, step = Told.COMPLETE, None
     else:  # a failure is a pruned trial that came nowhere, with no number to its name: the last rank
-        state, step = Told.PRUNED, seen.epochs if seen.state is TrialState.PRUNED else 0
+        state, step = Told.PRUNED, seen.epochs if seen.measured is not None else 0
     return _frozen(request.region, number, tuple(seen.coordinates.items()), state, loss, step)
 
 

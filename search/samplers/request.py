@@ -35,9 +35,14 @@ class Observation:
     value: float | None
 
     @property
+    def has_result(self) -> bool:
+        """Whether it tells something: it has ended, or waits at a rung with a value, most probably for ever."""
+        return self.state.is_final or self.state is TrialState.PAUSED
+
+    @property
     def measured(self) -> float | None:
-        """The value of a trial that was completed or pruned; None if it has no finite one, or ended badly."""
-        sound = self.state in (TrialState.COMPLETED, TrialState.PRUNED)
+        """The value of a trial that was completed, pruned or paused; None if it has no finite one, or ended badly."""
+        sound = self.state in (TrialState.COMPLETED, TrialState.PRUNED, TrialState.PAUSED)
         return self.value if sound and self.value is not None and math.isfinite(self.value) else None
 
 
@@ -115,7 +120,7 @@ class Request:
         """
         for attempt in range(tries):
             coordinates = draw(self.attempt_seed(attempt))
-            if place(coordinates) not in self.tried and self.region.allows(coordinates):
+            if self.region.allows(coordinates) and all(seen.coordinates != coordinates for seen in self.observations):
                 return Proposal(coordinates, origin)
         return self.at_random(f"drawn at random: the model found nothing new in {tries} tries", attempt=tries)
 

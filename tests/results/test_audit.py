@@ -12,6 +12,7 @@ from results.query import StudyView
 from results.report import Format, build, render, to_json
 from results.report.audit import ENOUGH, audit
 from results.report.panels import panels
+from results.report.search_tables import audit_tables
 from tests.results.synthetic import EPOCHS
 from tests.results.synthetic_search import Tabulated, searched
 
@@ -157,7 +158,56 @@ def test_a_rule_without_a_factor_keeps_the_better_half(tmp_path):
     assert [t.good for t in found.trials] == [True] * 4 + [False] * 5
 
 
+def test_at_a_rung_only_trials_that_meet_it_count(tmp_path):
+    """Hyperband: of two trials of bracket 0, three of bracket 1, and one of the last, which nobody judges."""
+    made = study(tmp_path)
+    made.stopping(name="hyperband", grace_epochs=1, reduction_factor=3, audit=1.0)
+    values = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9]
+    for value, bracket in zip(values, (0, 0, 1, 1, 1, 2), strict=True):
+        verdicts = dict.fromkeys((1, 3)[bracket:], "CONTINUE")
+        made.trial({1: value, 3: value, EPOCHS: value}, verdicts, audited=True, bracket=bracket)
+    found = judged(made)
+    assert len(found.trials) == 6
+    assert [(r.epoch, r.n) for r in found.rungs] == [(1, 2), (3, 5)]
+    assert [sorted(t.at_rungs) for t in found.trials] == [[1, 3]] * 2 + [[3]] * 3 + [[]]
+    assert "2 of an arm trained to the end, 8 are needed" in found.advice
+
+
+def test_a_first_rung_that_ends_the_best_of_its_bracket_is_not_kept(tmp_path):
+    """Trials of the other bracket do not hide that the first rung orders its own the wrong way round."""
+    made = study(tmp_path)
+    made.stopping(name="hyperband", grace_epochs=1, reduction_factor=3, audit=1.0)
+    for i in range(27):
+        final = 0.95 - 0.01 * i
+        if i % 3 == 0:
+            verdicts = {1: "AUDIT"} if i < 18 else {1: "CONTINUE", 3: "CONTINUE"}
+            made.trial({1: 0.1 + 0.01 * i, 3: final, EPOCHS: final}, verdicts, audited=True, bracket=0)
+        else:
+            made.trial({1: final, 3: final, EPOCHS: final}, {3: "CONTINUE"}, audited=True, bracket=1)
+    found = judged(made)
+    assert [(r.epoch, r.n, r.tau, r.stopped) for r in found.rungs] == [(1, 9, -1.0, 6), (3, 27, 1.0, 6)]
+    assert found.advice.startswith("Raise stopping.grace_epochs from 1 to 3")
+
+
 # Shown
+
+
+def test_arms_and_parts_without_audited_trials_are_left_out(tmp_path):
+    made = study(tmp_path, reference="baseline")
+    for arm, audited in (("search", True), ("search", False), ("baseline", False)):
+        made.trial({1: 0.5, EPOCHS: 0.9}, {1: "CONTINUE"}, arm=arm, audited=audited)
+    made.end()
+    report = build(made.folder)
+    assert {r.arm for r in report.audit.rungs} == {"search", "baseline"}
+    rows = [row for table in audit_tables(report) for row in table.rows]
+    assert rows == [("search", "1", "1", "-", "0", "0")]
+
+
+def test_an_audit_that_nobody_came_through_yet_has_no_table(tmp_path):
+    made = study(tmp_path)
+    made.trial({1: 0.5}, {1: "AUDIT"}, state="RUNNING", audited=True)
+    made.end("INTERRUPTED")
+    assert "Early stopping audited" not in render(build(made.folder), Format.MARKDOWN)
 
 
 def test_every_format_shows_the_audit(tmp_path):

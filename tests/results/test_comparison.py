@@ -162,6 +162,41 @@ def test_other_lengths_and_unknown_data_are_cautions(tmp_path):
     assert length in render_comparison(compare_studies(dirs), Format.TABLE, width=300)
 
 
+def test_recipes_that_differ_beside_the_search_are_said(tmp_path):
+    dirs = [made(tmp_path, "low", LOW, data=digits()), made(tmp_path, "few", HIGH, data=digits())]
+    common = {"recipe__model": "mlp", "recipe__train_samples": None, "recipe__image_size": None}
+    rewrite(dirs[0], **common, recipe__batch_size=64, recipe__members=1)
+    rewrite(dirs[1], **common | {"recipe__train_samples": 100}, recipe__batch_size=128)
+    found = compare_studies(dirs)
+    assert {d.path: dict(d.values) for d in found.recipe} == {
+        "train_samples": {"low": None, "few": 100},
+        "batch_size": {"low": 64, "few": 128},
+    }  # not members, which the other file does not know
+    (difference,) = found.differences
+    assert difference.outcome is Outcome.BETTER
+    data, others = difference.cautions
+    assert data.startswith("Networks learn from 100 training samples in few and all in low")
+    assert others.startswith("Beside what is searched, few and low differ in batch_size:")
+    text = render_comparison(found, Format.MARKDOWN)
+    assert "Recipes that differ" in text
+    assert r"| batch\_size | 64 | 128 |" in text
+    assert json.loads(render_comparison(found, Format.JSON))["recipe"][0]["path"] == "train_samples"
+    rewrite(dirs[1], recipe__image_size=32, recipe__batch_size=64, recipe__train_samples=None)
+    (size,) = compare_studies(dirs).differences[0].cautions
+    assert size.startswith("Networks see images of 32 pixels in few and of the size in the data set in low")
+
+
+def test_what_is_searched_or_set_in_an_arm_is_no_difference_of_recipes(tmp_path):
+    dirs = [made(tmp_path, "low", LOW, data=digits()), made(tmp_path, "high", HIGH, data=digits())]
+    rewrite(dirs[0], recipe__loss__beta=1.0, recipe__optimizer={"lr": 0.1, "momentum": 0.9})
+    arms = {"search": {"set": {"optimizer.momentum": 0.5}}}
+    rewrite(dirs[1], recipe__loss__beta=2.0, recipe__optimizer={"lr": 0.2, "momentum": 0.5}, arms=arms)
+    found = compare_studies(dirs)
+    assert found.recipe == ()
+    assert found.differences[0].cautions == ()
+    assert "Recipes that differ" not in render_comparison(found, Format.TABLE)
+
+
 def test_a_study_in_progress_is_shown_as_far_as_it_is(tmp_path):
     first = made(tmp_path, "low", LOW)
     empty = Study(tmp_path, name="empty")

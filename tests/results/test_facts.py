@@ -209,6 +209,35 @@ def test_an_arm_says_itself_how_many_trials_it_gets(study):
     assert load_facts(study).planned("search") == 9
 
 
+def test_the_trials_that_were_worked_out_count(study):
+    arms = {
+        "search": {"set": {}, "trials": None, "planned": 60},
+        "own": {"set": {}, "trials": 9, "planned": 6},
+        "older": {"set": {}, "trials": 9},
+        "oldest": {"set": {}},
+    }
+    rewrite(study, arms=arms)
+    assert load_facts(study).trials == {"search": 60, "own": 6, "older": 9, "oldest": 48}
+
+
+def test_what_is_worked_out_is_no_change(study):
+    rewrite(study, arms={"search": {"set": {}, "planned": 48}})
+    rewrite(study, "study-2.yaml", search__trials=60, arms={"search": {"set": {}, "planned": 60}})
+    assert [change.key for change in changes(study)[2]] == ["search.trials"]
+
+
+def test_trials_that_nobody_gave_are_missed(study):
+    document = yaml.safe_load((study / "study.yaml").read_text())
+    document["search"]["trials"] = None
+    (study / "study.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(StudyUnreadable, match=r"study\.yaml"):
+        load_facts(study)
+
+
+def test_the_recipe_is_flat(study):
+    assert load_facts(study).recipe == {"dataset": "digits", "epochs": 27, "loss.name": "tempered"}
+
+
 def test_data_are_described_by_the_environment_of_the_study(study):
     facts = load_facts(study)
     assert (facts.data.name, facts.data.digest, facts.chance, facts.validation_samples) == ("digits", None, None, None)

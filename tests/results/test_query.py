@@ -291,8 +291,8 @@ def test_epochs_that_a_dead_session_had_trained_are_repeated(study):
     epoch(study, "t0001", 5, attempt=2, start=3)
     epoch(study, "t0002", 2, attempt=2, start=1)
     first, second = view(study).repeated
-    assert (first.trial, first.session, first.trained_in) == ("t0001", "s0002", "s0001")
-    assert (first.from_epoch, first.to_epoch, first.epochs, first.attempts, first.wasted_s) == (4, 5, 2, 1, 9)
+    assert (first.trial, first.session, first.trained_in) == ("t0001", "s0002", ("s0001",))
+    assert (first.from_epoch, first.to_epoch, first.epochs, first.wasted_s) == (4, 5, 2, 9)
     assert (second.trial, second.from_epoch, second.to_epoch, second.epochs, second.wasted_s) == ("t0002", 2, 2, 1, 2)
     assert view(study).repeated_in_words == (
         "session s0002 took over from s0001: 2 epochs of t0001 and 1 of t0002 were trained again",
@@ -304,12 +304,70 @@ def test_epochs_that_a_dead_worker_had_trained_are_repeated(study):
     for attempt in (1, 2, 3):
         for lane in (0, 1):
             epoch(study, "t0001", 1, lane=lane, attempt=attempt, time_s=3)
-    (repeat,) = view(study).repeated
-    assert (repeat.session, repeat.trained_in) == ("s0001", "s0001")
-    assert (repeat.from_epoch, repeat.to_epoch, repeat.epochs, repeat.attempts, repeat.wasted_s) == (1, 1, 2, 2, 12)
+    found = view(study).repeated
+    assert [(r.session, r.trained_in, r.from_epoch, r.to_epoch, r.wasted_s) for r in found] == [
+        ("s0001", ("s0001",), 1, 1, 6),
+        ("s0001", ("s0001",), 1, 1, 6),
+    ]
     assert view(study).repeated_in_words == (
         "after a worker died in session s0001: 2 epochs of t0001 were trained again",
     )
+
+
+def test_epochs_are_repeated_in_the_session_that_trains_them_again(study):
+    """The second session only threw them away, and came as far as epoch 4."""
+    for number in range(1, 7):
+        epoch(study, "t0001", number)
+    study.reopen("s0002")
+    epoch(study, "t0001", 4, attempt=2, start=3)
+    study.reopen("s0003")
+    for number in (4, 5, 6, 7):
+        epoch(study, "t0001", number, attempt=3, start=3)
+    assert [(r.session, r.trained_in, r.from_epoch, r.to_epoch) for r in view(study).repeated] == [
+        ("s0002", ("s0001",), 4, 4),
+        ("s0003", ("s0001", "s0002"), 4, 6),
+    ]
+    assert view(study).repeated_in_words == (
+        "session s0002 took over from s0001: 1 epoch of t0001 was trained again",
+        "session s0003 took over from s0001 and s0002: 3 epochs of t0001 were trained again",
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "restarts"),
+    [
+        ("", 0),
+        ("R", 0),
+        ("RP", 0),
+        ("RR", 1),
+        ("RRP", 1),
+        ("RRPD", 1),  # crashed, paused, never promoted
+        ("RPND", 0),
+        ("RPNRC", 0),
+        ("RPRC", 0),  # the driver died between the promotion and its record
+        ("RPNRRC", 1),
+        ("RRPNRRC", 2),
+        ("RPNRPNRC", 0),
+        ("RPNRRPNRRRC", 3),
+        ("RPNRPD", 0),
+    ],
+)
+def test_going_on_after_a_pause_is_no_restart(study, states, restarts):
+    names = {"R": "RUNNING", "P": "PAUSED", "N": "PENDING", "C": "COMPLETED", "D": "PRUNED"}
+    attempt = 0
+    for letter in states:
+        attempt += letter == "R"
+        study._state("t0001", "search", "explore", names[letter], attempt=attempt)
+    (trial,) = view(study).trials
+    assert (trial.attempt, trial.restarts) == (attempt, restarts)
+
+
+def test_what_has_ended_has_ended(study):
+    study._state("t0001", "search", "explore", "RUNNING", attempt=1)
+    study._state("t0001", "search", "explore", "PRUNED", attempt=1, epochs=3, value=0.5, reason="rank 3 of 3")
+    study._state("t0001", "search", "explore", "FAILED", attempt=1, reason="worker lost")
+    (trial,) = view(study).trials
+    assert (trial.state, trial.reason) == (TrialState.PRUNED, "rank 3 of 3")
 
 
 def test_an_amendment_belongs_to_the_first_session_that_went_by_it(study):
@@ -340,10 +398,13 @@ def test_the_budget_is_set_against_what_was_used(study):
     common = {"trial": "t0001", "arm": "search", "stage": "explore", "number": 0}
     study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=1))
     epoch(study, "t0001", 1, time_s=3600)
-    study.propose("search")  # not begun yet
+    study.propose("search")  # handed out, and therefore begun
+    note = {"arm": "big", "stage": "teach", "number": 0, "trial": "t0003"}
+    study.writer.append(TrialRow(**study.common, **note, state="PENDING", attempt=0))
+    study.writer.append(TrialRow(**study.common, **note, state="COMPLETED", attempt=0, reason="reused"))
     study.end("INTERRUPTED", "budget used up: 2.0 GPU hours of 2.0")
     found = StudyView(study.folder)
-    assert [str(spent) for spent in found.spent][1:] == ["0.50 of 2 GPU hours used", "1 of 9 trials used"]
+    assert [str(spent) for spent in found.spent][1:] == ["0.50 of 2 GPU hours used", "2 of 9 trials used"]
     assert found.spent[0].used == found.wall_s / 3600
     text = render_status(status(study.folder), Format.TABLE)
     assert "Last session ended: budget used up: 2.0 GPU hours of 2.0" in text
@@ -370,6 +431,15 @@ def test_a_clock_that_is_set_back_takes_no_time_away(study):
     study.clock -= timedelta(hours=1)
     epoch(study, "t0001", 2)
     assert view(study).wall_s == pytest.approx(before + 10, abs=0.1)
+
+
+def test_a_clock_that_is_set_forward_adds_an_hour_at_most(study):
+    before = view(study).wall_s
+    study.clock += timedelta(days=400)
+    epoch(study, "t0001", 1)
+    assert view(study).wall_s == pytest.approx(before + 3600, abs=0.1)
+    with StudyLock(study.folder):  # and years ago by now, for a driver that still runs
+        assert view(study).wall_s <= before + 7200.1
 
 
 def test_a_running_session_lasts_until_now(study):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from results import store
 from results.errors import RecordsUnreadable
 from results.schema import METRICS, ROW_TYPES, DecisionRow, EpochRow, SessionRow, TrialRow, arrow_schema
-from results.store import RecordWriter, compact, part_count, read_rows, read_table, table_dir
+from results.store import RecordWriter, compact, part_count, read_rows, read_tables, table_dir
 
 NOW = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
 
@@ -86,7 +86,7 @@ def test_columns_on_disk_are_those_of_the_schema(tmp_path):
     writer.close()
     for table in ROW_TYPES:
         (path,) = table_dir(tmp_path, table).iterdir()
-        assert path.name == "part-s0001-000001.parquet"
+        assert path.name == "part-s0001-000001-sedt.parquet"
         found = pq.read_schema(path)
         assert found.equals(arrow_schema(table))
         assert found.metadata == arrow_schema(table).metadata
@@ -201,17 +201,41 @@ def test_a_row_does_not_wait_for_the_next_one(tmp_path, monkeypatch):
     writer.flush_if_due()
 
 
-def test_a_final_state_is_published_after_its_epochs(tmp_path, monkeypatch):
-    published = []
-    real = store._publish
-    monkeypatch.setattr(
-        store, "_publish", lambda path, content: (published.append(path.parent.name), real(path, content))
-    )
+@pytest.mark.parametrize("renamed", range(5))
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_flush_that_was_killed_on_its_way_counts_as_a_whole_or_not_at_all(tmp_path, monkeypatch, renamed, merge):
     writer = RecordWriter(tmp_path, session="s0001")
-    for row in (trial(1), decision(2), epoch(3), session_row(4)):
-        writer.append(row)
+    writer.append(epoch(1))
+    writer.append(trial(2))
     writer.flush()
-    assert published == ["sessions", "epochs", "decisions", "trials"]
+    for row in (trial(3), decision(4), epoch(5), session_row(6)):
+        writer.append(row)
+    real, done = Path.replace, []
+
+    def replace(path, target):
+        if len(done) == renamed:
+            raise KeyboardInterrupt
+        done.append(target)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # who is killed tidies nothing up
+    with contextlib.suppress(KeyboardInterrupt):
+        writer.flush()
+    monkeypatch.undo()
+    there = [1, 2, 3, 4, 5, 6] if renamed == 4 else [1, 2]
+    assert [row.seq for row in read_rows(tmp_path)] == there
+    if merge:
+        compact(tmp_path)
+        assert [row.seq for row in read_rows(tmp_path)] == there
+    after = RecordWriter(tmp_path, session="s0002")
+    for seq in (7, 8):
+        after.append(trial(seq))
+        after.append(epoch(seq + 2))
+        after.flush()
+    compact(tmp_path)
+    assert [row.seq for row in read_rows(tmp_path)] == [*there, 7, 8, 9, 10]
+    assert len(list((tmp_path / "records").rglob("*.parquet"))) == (4 if renamed == 4 else 2)
 
 
 @pytest.mark.parametrize("table", ["sessions", "epochs", "decisions", "trials"])
@@ -266,7 +290,9 @@ def test_two_writers_of_one_session_never_share_a_name(tmp_path):
 
 def test_a_study_without_records_is_empty(tmp_path):
     assert read_rows(tmp_path) == []
-    assert read_table(tmp_path, "epochs").schema == arrow_schema("epochs")
+    assert {table: data.schema for table, data in read_tables(tmp_path).items()} == {
+        table: arrow_schema(table) for table in ROW_TYPES
+    }
 
 
 def test_leftover_temporary_files_are_invisible_and_removed(tmp_path):
@@ -309,7 +335,7 @@ def test_a_damaged_file_is_named(tmp_path):
     writer.close()
     (path,) = table_dir(tmp_path, "epochs").iterdir()
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(RecordsUnreadable, match=r"part-s0001-000001\.parquet is damaged"):
+    with pytest.raises(RecordsUnreadable, match=r"part-s0001-000001-e\.parquet is damaged"):
         read_rows(tmp_path)
 
 

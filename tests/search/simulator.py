@@ -58,6 +58,7 @@ class Disk:
             self.flush()
 
     def flush(self) -> None:
+        """All or nothing, as results.store does it."""
         self._event()
         self.safe += self.waiting
         self.waiting = []
@@ -68,7 +69,9 @@ class Worker:
 
     def __init__(self, trial: Trial, stops: tuple[int, ...], epochs: int, checkpoints: dict[str, list[dict]]) -> None:
         self.trial, self.stops, self.epochs, self.checkpoints = trial, stops, epochs, checkpoints
-        self.rows = list(checkpoints.get(trial.name, []))
+        self.started = False
+        self.key = json.dumps([trial.name, trial.recipe, trial.seeds], sort_keys=True)  # what was trained, as a digest
+        self.rows = list(checkpoints.get(self.key, []))
         self.start = self.rows[-1]["epoch"] if self.rows else 0
         self.first = bool(self.rows)
 
@@ -105,7 +108,7 @@ class Worker:
             if epoch in self.stops or any(math.isnan(row["metrics"]["val/accuracy"]) for row in lanes):
                 break
         self.rows += new
-        self.checkpoints[self.trial.name] = list(self.rows)
+        self.checkpoints[self.key] = list(self.rows)
         return new
 
 
@@ -149,7 +152,6 @@ def drive(
     busy: list[Worker] = []
     while not conductor.at_rest:
         while len(busy) < workers and (trial := conductor.next_trial()) is not None:
-            conductor.started(trial.name)
             stops = spec.rule.rungs(spec.rule.bracket(trial.number)) if trial.stage == "explore" else ()
             teacher = spec.teachers[trial.arm] if trial.stage == "teach" else None
             epochs = spec.recipe.epochs if teacher is None else teacher.epoch or teacher.recipe.epochs
@@ -159,6 +161,10 @@ def drive(
         if not busy:
             continue  # the last paused trials have just ended
         worker = rng.choice(busy)
+        if not worker.started:  # starting takes a while
+            worker.started = True
+            conductor.started(worker.trial.name)
+            continue
         report = worker.advance()
         if report["finished"] and worker.trial.stage == "teach":
             shelf[worker.trial.arm] = f"address of {worker.trial.arm}"
@@ -166,7 +172,7 @@ def drive(
         if verdict is not Verdict.CONTINUE:
             busy.remove(worker)
             if verdict is Verdict.STOP and worker.trial.stage == "explore":
-                checkpoints.pop(worker.trial.name, None)
+                checkpoints.pop(worker.key, None)
     conductor.session(StudyState.COMPLETED if conductor.finished else StudyState.INTERRUPTED, **facts)
     return history
 

@@ -1,31 +1,31 @@
 import json
+import re
 import subprocess
 
 import pyarrow.parquet as pq
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from search import cli, options, terminal
+from search.errors import UsageError
 from search.losses import describe
 from search.study_file import packaged
 from tests.results.synthetic import finished
 from tests.search.commands import THERMOTUNE, thermotune
 
-COMMANDS = (
-    "studies",
-    "validate",
-    "submit",
-    "status",
-    "resume",
-    "best",
-    "report",
-    "explain",
-    "replay",
-    "compare",
-    "sync",
-    "train",
-    "losses",
-    "theory",
-)
+
+def commands(group, *path):
+    """The paths of a group and of everything in it."""
+    yield path
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+COMMANDS = [" ".join(path) for path in commands(get_command(cli.app))]
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,13 @@ def nothing_in(folder):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_says_what_a_command_does_and_shows_an_example(command):
-    shown = subprocess.run([THERMOTUNE, command, "--help"], capture_output=True, text=True, check=False)
-    assert shown.returncode == 0
-    assert "Example" in shown.stdout or command == "studies"
+    shown = CliRunner().invoke(cli.app, [*command.split(), "--help"])
+    assert shown.exit_code == 0
+    assert re.search(rf"(Examples?|Start with): .*thermotune {command}", " ".join(shown.stdout.split()))
+
+
+def test_every_command_is_there():
+    assert {"plan", "compare", "explain", "replay", "teachers train", "data prepare", "recipes show"} <= {*COMMANDS}
 
 
 def test_studies_lists_the_packaged_ones(capsys):
@@ -58,6 +62,7 @@ def test_validate_show_prints_every_value_with_its_origin(capsys):
     assert ["search.trials", "3", "flag"] in lines
     assert ["recipe.batch_size", "64", "file"] in lines
     assert ["resources.max_failures", "3", "default"] in lines
+    assert ["arms.search.planned", "3", "worked", "out"] in lines
 
 
 @pytest.mark.parametrize(
@@ -87,6 +92,13 @@ def test_mistake_gets_one_message_and_its_exit_code_and_leaves_nothing(tmp_path,
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
     assert nothing_in(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("number", ["+\u00b2", "+0", "+", "+1_0", "+ 5", "20", "+-5", "+" + "9" * 10])
+def test_more_trials_are_a_plus_and_a_number(number):
+    run = CliRunner().invoke(cli.app, ["resume", "nothing", "--trials", number])
+    assert isinstance(run.exception, UsageError)
+    assert f"must be + and a number of trials to add, got {number!r}" in str(run.exception)
 
 
 def test_root_that_is_no_folder_is_a_usage_error(tmp_path):
@@ -124,6 +136,19 @@ def test_best_and_status_answer(root):
     assert json.loads(best.stdout)["best"]["retrain"].startswith(f"thermotune --root {root} train digits-beta")
     assert "COMPLETED" in thermotune(root, "status", "digits-beta").stdout
     assert "COMPLETED" in thermotune(root, "status").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "name=digits-beta"), "nothing to amend: digits-beta has these values already"),
+        (("--set", "arms.baseline.planned=3"), "is worked out by thermotune"),
+    ],
+)
+def test_resume_that_amends_nothing_is_a_usage_error(root, arguments, message):
+    run = thermotune(root, "resume", "digits-beta", *arguments)
+    assert (run.returncode, message in run.stderr) == (2, True), run.stderr
+    assert [path.name for path in (root / "digits-beta").glob("study*.yaml")] == ["study.yaml"]
 
 
 def test_finished_study_resumed_only_reports(root):

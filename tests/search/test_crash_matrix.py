@@ -96,21 +96,19 @@ def test_full_disk_stops_the_study_and_loses_nothing(small_disk, study_file):
     resume(small_disk, before)
 
 
-def test_root_that_becomes_read_only_stops_the_study_and_loses_nothing(small_disk, study_file):
-    driver = Driver(small_disk, "submit", study_file)
-    assert driver.wait_for(lambda: trained(small_disk / "crash"))
-    subprocess.run(["mount", "-o", "remount,ro,force", small_disk], check=False, capture_output=True)
-    made = subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False, capture_output=True, text=True)
-    if made.returncode != 0:
-        driver.kill()
-        pytest.skip(f"a file system in use cannot be made read-only here: {made.stderr.strip()}")
-    said = stopped_by(driver)
-    assert "Read-only file system" in said
-    before = rows_of(small_disk / "crash")
+def test_read_only_root_is_refused_in_words_and_loses_nothing(small_disk, study_file):
+    before = killed(small_disk, study_file)
+    for _ in range(60):  # the process that feeds MLflow has files open until it has noticed
+        made = subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False, capture_output=True, text=True)
+        if made.returncode == 0:
+            break
+        time.sleep(1)
+    assert made.returncode == 0, made.stderr
     refused = thermotune(small_disk, "resume", "crash")
     assert refused.returncode == 1
     assert "Read-only" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert thermotune(small_disk, "status", "crash").returncode == 0
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     resume(small_disk, before)
 
@@ -184,7 +182,7 @@ def test_other_code_is_said_and_recorded_as_a_new_session(tmp_path, study_file):
 def test_budget_of_trials_ends_what_has_begun_and_can_be_raised(tmp_path, study_file):
     root = tmp_path / "runs"
     run = thermotune(root, "submit", study_file, "--set", "budget.trials=4", "--set", "recipe.epochs=3")
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 75, run.stderr
     assert "budget used up: 4 of 4 trials" in run.stderr
     rows = rows_of(root / "crash")
     assert_whole(rows, epochs=3)

@@ -248,12 +248,14 @@ def test_missing_teacher_is_named(tmp_path):
 def test_failed_trial_shows_the_end_of_its_traceback(tmp_path):
     spec = study(*SMALL)
     rows = []
-    conductor = Conductor(spec, History(), Disk(rows), session="s0001")
+    disk = Disk(rows)
+    conductor = Conductor(spec, History(), disk, session="s0001")
     conductor.session(StudyState.RUNNING, host="h", pid=1, slots=1, command="c", environment="{}")
     trial = conductor.next_trial()
     conductor.started(trial.name)
     frames = "\n".join(f"  frame {number}" for number in range(20))
     conductor.failed(trial.name, f"Traceback\n{frames}\nRuntimeError: out of memory")
+    disk.flush()
     ended = lines_of(explain_trial(write_study(tmp_path, rows, spec), trial.name), "How it ended")
     assert ended[0] == "Its worker crashed more often than allowed: RuntimeError: out of memory."
     assert ended[1].splitlines()[-1] == "RuntimeError: out of memory"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.schema import DecisionRow, Stage, TrialRow, TrialState, Verdict
+from results.schema import DecisionRow, EpochRow, Stage, TrialRow, TrialState, Verdict
 from search.conductor import Conductor
 from search.history import History
 from search.sampler import Observation
@@ -242,10 +242,95 @@ def test_arm_with_trials_of_its_own_gets_so_many(tmp_path):
 
 
 def test_new_trial_row_carries_arm_number_and_audit():
-    rows = []
-    conductor = Conductor(study(*SMALL, *RULES["audit"]), History(), Disk(rows), session="s0001")
+    disk = Disk([])
+    conductor = Conductor(study(*SMALL, *RULES["audit"]), History(), disk, session="s0001")
     for _ in range(6):
         conductor.next_trial()
-    first = [row for row in rows if isinstance(row, TrialRow)]
+    first = [row for row in [*disk.safe, *disk.waiting] if isinstance(row, TrialRow)]
     assert {row.audited for row in first} == {0, 1}
     assert all(json.loads(row.coordinates) for row in first)
+
+
+@pytest.mark.parametrize("form", ["stopping", "promotion"])
+def test_grid_goes_on_to_its_finer_round_whatever_the_rule(tmp_path, form):
+    spec = written(tmp_path, GRID, f"stopping={{name: asha, form: {form}}}", "search.sampler={name: grid, refine: 2}")
+    whole = drive(spec, [], {}, workers=1)
+    assert len(whole.of("search")) > 10
+    assert all(trial.state.is_final for trial in whole.trials.values())
+    assert story(killed(spec, [30, 60, 90])[0]) == story(whole)
+
+
+@pytest.mark.parametrize(("low", "high", "step", "rounds"), [(16, 86, 7, 1), (16, 70, 9, 2), (2, 20, 2, 1)])
+def test_finer_grid_of_whole_numbers_is_tried_whole(tmp_path, low, high, step, rounds):
+    text = GRID.replace(
+        "loss.alpha: {uniform: [0.1, 0.9], step: 0.1}", f"batch_size: {{int: [{low}, {high}], step: {step}}}"
+    )
+    spec = written(tmp_path, text, f"search.sampler={{name: grid, refine: {rounds}}}")
+    history = drive(spec, [], {}, workers=2)
+    tried = {trial.coordinates["batch_size"] for trial in history.of("search")}
+    coarse = history.of("search")[: len(range(low, high + 1, step))]
+    best = history.best("search", "val/accuracy", "max", 1, coarse)[0].coordinates["batch_size"]
+    finer = spec.arm_space("search").refined({"batch_size": best})
+    assert {point["batch_size"] for point in finer.grid(spec.fixed["search"])} <= tried
+    assert len(tried) == len(history.of("search")) <= spec.planned_trials("search")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "{name: gp, startup_trials: 5}"])
+def test_sampler_learns_from_trials_that_wait(sampler):
+    spec = study("search.trials=24", "baseline=null", f"search.sampler={sampler}", *RULES["promotion"])
+    history = drive(spec, [], {}, workers=4)
+    origins = [trial.origin for trial in history.of("search")]
+    assert sum("start-up" in origin or "generation 1 " in origin for origin in origins) < 18
+
+
+def test_amendment_of_the_rungs_leaves_nobody_waiting_for_ever():
+    for change in ("stopping={name: asha, form: promotion, grace_epochs: 2}", "stopping={name: asha}"):
+        rows, checkpoints = [], {}
+        with pytest.raises(Killed):
+            drive(study(*SMALL, *RULES["promotion"]), rows, checkpoints, workers=4, dies_at=60)
+        assert any(t.state is TrialState.PAUSED for t in History.fold(rows).trials.values())
+        history = drive(study(*SMALL, change), rows, checkpoints, workers=4)
+        assert Counter(t.arm for t in history.of()) == {"search": 9, "baseline": 9}
+        assert all(t.state.is_final for t in history.trials.values())
+        assert sum(t.state is TrialState.COMPLETED for t in history.of()) >= 2
+
+
+def test_rung_that_an_amendment_makes_is_none_for_epochs_long_past():
+    rows, checkpoints = [], {}
+    with pytest.raises(Killed):
+        drive(study(*SMALL), rows, checkpoints, workers=4, dies_at=80)
+    before = History.fold(rows)
+    history = drive(study(*SMALL, "stopping.grace_epochs=2"), rows, checkpoints, workers=4)
+    for trial in before.unfinished():
+        late = [r for r in history.trials[trial.name].decisions if r < trial.last_epoch and r not in trial.decisions]
+        assert not late
+
+
+def test_reused_teachers_do_not_count_as_trials_begun():
+    spec = study(*("search.trials=3", "seeds.confirm=2", "confirm.top=1", "budget.trials=2"), name="digits-kd")
+    history = drive(spec, [], {}, shelf={name: "there" for name in spec.needed_teachers})
+    begun = [t for t in history.trials.values() if t.attempt]
+    assert len(begun) == 2
+
+
+def test_epochs_trained_again_are_counted_in_the_session_that_trains_them():
+    rows, checkpoints = [], {}
+    spec = study("search.trials=2", "seeds.confirm=2", "stopping={name: none}")
+    for dies_at in (40, 20, None):
+        try:
+            history = drive(spec, rows, checkpoints, dies_at=dies_at)
+        except Killed:
+            checkpoints.clear()  # lost with the machine
+    epochs = [r for r in rows if isinstance(r, EpochRow)]
+    twice = {
+        (r.trial, r.epoch, r.session)
+        for r in epochs
+        if any(o.trial == r.trial and o.epoch == r.epoch and o.attempt < r.attempt for o in epochs)
+    }
+    said = {
+        (repeat.trial, epoch, repeat.session)
+        for repeat in history.repeats
+        for epoch in range(repeat.first_epoch, repeat.last_epoch + 1)
+    }
+    assert twice
+    assert said == twice

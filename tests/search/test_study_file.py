@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import yaml
 
@@ -86,7 +88,7 @@ baseline: {loss.beta: -1}
         "space.optimizer.lr.times": "must name a value of the recipe, got loss.gamma",
         "space.optimizer.lrr": "Did you mean optimizer.lr?",
         "search.trials": "must be greater than or equal to 1, got 0",
-        "search.sampler": "must be one of 'tpe', 'gp', 'cmaes', 'qmc', 'random', 'grid', got 'magic'",
+        "search.sampler.name": "must be one of 'tpe', 'gp', 'cmaes', 'qmc', 'random', 'grid', got 'magic'",
         "stopping.reduction_factor": "got 1. One of so many goes on",
         "resources.gpus": "a trial needs 2000 GPUs on one node, largest has",
         "basline": "Did you mean baseline?",
@@ -143,8 +145,43 @@ baseline: {loss.beta: -1}
             "arms.b.set.optimizer.name",
             "must be the study's where optimizer.lr follows loss.beta, got adamw",
         ),
+        (
+            "name: a\nstopping: {form: promotion, audit: 0.5}",
+            "stopping.audit",
+            "audit must be 0 with form promotion",
+        ),
+        ("name: a\nstopping: {brackets: 2}", "stopping.brackets", "of asha, which belongs to hyperband. Keys of asha"),
+        ("name: a\nsearch: {sampler: {name: gp, refine: 1}}", "search.sampler.refine", "which belongs to grid"),
+        ("name: a\nrecipe: {optimizer: {eps: 1}}", "recipe.optimizer.eps", "of sgd, which belongs to adamw"),
+        ("name: a\nrecipe: {optimizer: {mum: 1}}", "recipe.optimizer.mum", "unknown key mum. Known keys: name, lr"),
+        ("name: a\narms: {a: {planned: 3}}", "arms.a.planned", "is worked out by thermotune, got 3. Write trials"),
+        ("name: a\narms: {a: {varies: loss.bta}}", "arms.a.varies", "got loss.bta. There: loss.beta, optimizer.lr"),
+        ("name: a\nrequire: [beta > 0, beta]", "require.1", "must be a condition such as 'tau1 > tau2', got 'beta'"),
+        ("name: a\nrequire: beta < 0.5", "require", "arm baseline (loss.beta = 1.0)"),
+        ("name: a\nrequire: beta < 0.5", "require", "write baseline: {...} or baseline: null"),
+        ("name: a\nrequire: log(beta - 0.01) < 1", "require", "arm search: 'log(loss.beta - 0.01) < 1' cannot be"),
+        (
+            "name: a\nspace: {loss.name: {choice: [tempered, tampered]}}",
+            "space.loss.name",
+            "write baseline: {...} or baseline: null",
+        ),
+        (
+            "name: a\nspace: {loss.name: {choice: [tempered, x]}}",
+            "space.loss.name",
+            "of variants (tempered, tampered, ",
+        ),
+        ("name: a\nspace: {loss.name: {int: [1, 9]}}", "space.loss.name", "must be a choice of variants"),
+        ("name: a\nspace: {loss.name: {equals: '\"tampered\"'}}", "space.loss.name", "must be a choice of variants"),
+        ("name: a\nspace: {foo.name: {choice: [b]}}", "space.foo.name", "must be a value of the recipe"),
+        (
+            "name: a\nspace: {loss.beta: {log: [0.1, 1], when: {loss.name: tampered}}}",
+            "space.loss.beta.when",
+            "must be able to hold, got {loss.name: tampered}, which is so in no arm",
+        ),
+        ("name: a\nrecipe: {epochs: 1000001}", "recipe.epochs", "must be at most 1,000,000, got 1,000,001"),
         ("[1, 2]", "mine.yaml", "must hold keys and values, got list"),
         ("name: [", "mine.yaml, line 1", "not valid YAML"),
+        ("name: a\nspace: {}\nspace: {}", "mine.yaml, line 3", "a key must stand once, got space in line 2 too"),
     ],
 )
 def test_mistake_is_reported_with_its_place(write, text, where, problem):
@@ -306,3 +343,184 @@ def test_unknown_packaged_recipe_is_reported_without_mistakes_that_only_follow_f
 def test_packaged_recipe_that_does_not_fit_the_changes_is_a_mistake(write):
     found = mistakes(write(f"name: a\nrecipe: {{like: {PAPER}, epochs: 5}}"))
     assert "must fit into the run, got 15 of 5 epochs" in found["recipe"]
+
+
+BOTH = "name: a\nbaseline: null\nspace: {loss.beta: {log: [0.1, 1]}, optimizer.lr: {log: [0.01, 1]}}\n"
+VARIANTS = (
+    "name: a\nbaseline: null\n"
+    "space: {loss.name: {choice: [tempered, tampered]}, "
+    "loss.alpha: {uniform: [0.1, 0.5], when: {loss.name: tampered}}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"{BOTH}search: {{points: [{{loss.beta: 9}}]}}", "must lie in the space of arm search, got loss.beta = 9"),
+        (f"{BOTH}search: {{points: [{{loss.beta: fast}}]}}", "must lie in the space of arm search"),
+        (f"{BOTH}search: {{points: [{{}}]}}", "must name a value to try, got {}"),
+        (f"{BOTH}search: {{points: [{{loss.bta: 1}}]}}", "got loss.bta. Did you mean loss.beta?"),
+        (
+            f"{BOTH}require: optimizer.lr < loss.beta\nsearch: {{points: [{{loss.beta: 0.1, optimizer.lr: 0.9}}]}}",
+            "must meet require, 'optimizer.lr < loss.beta', got loss.beta = 0.1, optimizer.lr = 0.9 (arm search)",
+        ),
+        (
+            f"{BOTH}require: optimizer.lr > 2 * loss.beta\nsearch: {{points: [{{loss.beta: 0.9}}]}}",
+            "must meet require, 'optimizer.lr > 2 * loss.beta', got loss.beta = 0.9 (arm search)",
+        ),
+        (
+            f"{VARIANTS}search: {{points: [{{loss.alpha: 0.3}}]}}",
+            "which counts where loss.name is tampered (arm search)",
+        ),
+        (f"{VARIANTS}search: {{points: [{{loss.alpha: 0.3}}]}}", "Give loss.name as well"),
+        (f"{VARIANTS}search: {{points: [{{loss.name: tempered, loss.alpha: 0.3}}]}}", "Leave it out"),
+        (
+            "name: a\nbaseline: null\nsearch: {points: [{optimizer.lr: 0.1}]}",
+            "got optimizer.lr, which is rescaled by loss.beta (arm search). Give loss.beta as well",
+        ),
+    ],
+)
+def test_point_that_cannot_be_tried_is_a_mistake_at_its_place(write, text, problem):
+    found = mistakes(write(text))
+    assert found.keys() == {"search.points.0"}
+    assert problem in found["search.points.0"]
+
+
+def test_point_with_values_of_some_arms_is_tried_in_these(write):
+    study = load(
+        write("name: a\nsearch: {points: [{loss.beta: 0.5, optimizer.lr: 0.2}]}\nrequire: optimizer.lr < 10")
+    ).study
+    assert study.points("search") == [{"loss.beta": 0.5, "optimizer.lr": 0.1}]
+    assert study.points("baseline") == [{"optimizer.lr": 0.2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("name: a\nstopping: {grace_epochs: 27}", "stopping.grace_epochs should be below the run's 27 epochs"),
+        (
+            f"{BOTH}search: {{trials: 1, points: [{{loss.beta: 0.2}}, {{loss.beta: 0.3}}]}}",
+            "only the first 1 will be tried",
+        ),
+        ("name: a\narms: {a: {varies: [loss.beta]}}", "space.optimizer.lr varies in no arm"),
+    ],
+)
+def test_what_is_hardly_wanted_is_remarked_upon(write, text, remark):
+    assert any(remark in said for said in load(write(text)).remarks)
+
+
+def test_grace_of_a_run_without_a_rule_is_nothing_to_remark(write):
+    assert load(write("name: a\nstopping: none")).remarks == ()
+
+
+def test_name_alone_stands_for_a_section(write):
+    study = load(
+        write(
+            "name: a\nstopping: hyperband\nsearch: {sampler: gp}\n"
+            "recipe: {loss: distilled, optimizer: adamw, schedule: step}\n"
+            "teachers: {t: {recipe: {optimizer: sgd}}}\narms: {a: {set: {loss.teacher: t, schedule: cosine}}}\n"
+            "space: {optimizer.lr: {log: [0.001, 0.01]}}"
+        ),
+        ["recipe.loss.teacher=t"],
+    ).study
+    assert (study.stopping.name, study.search.sampler.name) == ("hyperband", "gp")
+    recipe = study.recipe
+    assert (recipe.loss.name, recipe.optimizer.name, recipe.schedule.name) == ("distilled", "adamw", "step")
+    assert study.teachers["t"].recipe.optimizer.name == "sgd"
+    assert study.arms["a"].set["schedule.name"] == "cosine"
+
+
+def test_flag_keeps_the_variant_that_the_file_names_by_a_word(write):
+    study = load(write("name: a\nsearch: {sampler: gp}"), ["search.sampler.startup_trials=3", "stopping=none"]).study
+    assert (study.search.sampler.name, study.search.sampler.startup_trials) == ("gp", 3)
+    assert study.stopping.name == "none"
+
+
+def test_word_is_a_list_of_one_in_varies(write):
+    study = load(write("name: a\narms: {a: {varies: loss.beta}}")).study
+    assert study.arms["a"].varies == ("loss.beta",)
+
+
+def test_trials_stay_as_they_were_written_beside_what_is_planned(write):
+    study = load(write("name: a\nsearch: {trials: 9}\narms: {a: {trials: 5}, b: {}}")).study
+    assert [(arm.trials, arm.planned) for arm in study.arms.values()] == [(5, 5), (None, 9)]
+    copy = load(write(study.to_yaml()), ["name=copy", "search.trials=12"]).study
+    assert [(arm.trials, arm.planned) for arm in copy.arms.values()] == [(5, 5), (None, 12)]
+
+
+def test_a_requirement_may_be_as_long_as_its_author_wrote_it(write):
+    text = " and ".join(["beta > 0"] * 15)
+    assert len(text) < 200 < len(text.replace("beta", "loss.beta"))
+    study = load(write(f"name: a\nrequire: {text}")).study
+    assert study.require[0].text == text
+    assert Study.model_validate(yaml.safe_load(study.to_yaml())) == study
+
+
+HEAD = "name: a\nrecipe: {dataset: digits, model: mlp-16, epochs: 9}\n"
+BETA = HEAD + "space: {loss.beta: {log: [0.1, 1]}}\n"
+HUGE = "1" + "0" * 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + f"space: {{batch_size: {{int: [1, {HUGE}]}}}}",
+        HEAD + f"space: {{loss.beta: {{log: [1, {HUGE}.0]}}}}",
+        HEAD + f"space: {{loss.beta: {{uniform: [0.1, 1], step: {HUGE}}}}}",
+        HEAD + "space: {loss.beta: {uniform: [-1.0e+308, 1.0e+308]}}",
+        HEAD + "space: {loss.beta: {log: [1.0e-300, 1.0e+300]}}",
+        HEAD + "space: {loss.name: {int: [1, 1000000000000]}}",
+        HEAD + f"space: {{loss.name: {{choice: [{', '.join(f'w{i}' for i in range(5000))}]}}}}",
+        HEAD + "space: {loss.name: {log: [1, 2]}}",
+        HEAD + "space:\n  loss.beta: {choice: [1, 2], when: &w {a: *w}}",
+        HEAD + "arms: {a: {set: &w {a: *w}}}",
+        HEAD + "search: {points: [&w {a: *w}]}",
+        "name: a\nspace: &a\n  loss.beta: *a",
+        "name: a\na: " + "[" * 2000 + "]" * 2000,
+        "name: a\na: " + "{a: " * 500 + "1" + "}" * 500,
+        HEAD + "space: {null: {log: [1, 2]}}\narms: {null: {}}",
+        HEAD + "space: {true: {log: [0.1, 1]}}",
+        HEAD + "2020-01-01: 3",
+        HEAD + "recipe2: 2020-13-45",
+        HEAD + "space: {loss.beta: {choice: [2020-01-01, 2]}}",
+        HEAD
+        + "space: {"
+        + ", ".join(f"a{i}: {{int: [1, 1000]}}, b{i}: {{grid: [1, 2], when: {{a{i}: 3}}}}" for i in range(6))
+        + "}\nsearch: {sampler: grid}",
+        HEAD
+        + "space: {"
+        + ", ".join(f"a{i}: {{grid: [1, 2], when: {{a{i + 1}: 1, a{i + 2}: 1}}}}" for i in range(60))
+        + "}",
+        BETA + "require: 'log(beta - 0.1) < 1'",
+        BETA + "require: 'beta ** 9 ** 9 ** 9 ** 9 < 1'",
+        BETA + f"require: 'not {'-' * 190}beta'",
+        BETA + f"require: '{'(' * 95}beta{')' * 95} < 0'",
+        BETA + 'require: \'"a" "b" < beta\'',
+        BETA + 'require: "beta\\0 < 1"',
+        BETA + "search: {points: {loss.beta: 0.3}}",
+        BETA + "search: {trials: 99999999999999999999}",
+        BETA + "stopping: {name: median}\nrecipe2: 3",
+        "name: a\nrecipe: {epochs: 100000000000000}\nstopping: median",
+        BETA + "seeds: {confirm: 100000000000}",
+        "name: a\nrecipe: {loss: {name: [a]}}",
+        "name: a\nrecipe: {loss: {name: {a: b}}}",
+        "name: a\nrecipe: {1: 2}",
+        "name: a\nrecipe: 3\narms: {a: {set: {loss.gap: 1}}}",
+        "name: a\nrecipe: {loss: distilled}\narms: {a: {set: {loss.teacher: big}}}\nspace: {}\nteachers: {}",
+        "name: a\nrecipe: !!set {a, b}",
+        "\0\1",
+        "",
+    ],
+)
+def test_hostile_file_gives_mistakes_at_once_and_nothing_else(write, text):
+    began = time.process_time()
+    with pytest.raises(StudyFileError) as error:
+        load(write(text))
+    assert time.process_time() - began < 3
+    assert all(len(str(mistake)) < 2000 for mistake in error.value.mistakes)
+
+
+@pytest.mark.parametrize("text", ["a=&x [*x]", "a=" + "[" * 2000, f"search.trials={HUGE}", "space={a: 1, a: 2}"])
+def test_hostile_flag_is_a_usage_error(text):
+    with pytest.raises(UsageError, match="--set"):
+        load("digits-beta", [text])

@@ -104,6 +104,8 @@ def test_number_that_is_off_by_rounding_is_the_value(dimension, sign):
         (Uniform(0, 1), "0.5", None),
         (LogUniform(0.1, 1), float("nan"), None),
         (Integer(1, 9), float("inf"), None),
+        (Integer(1, 9), 10**400, None),
+        (LogUniform(0.1, 1), 10**400, None),
     ],
 )
 def test_value_is_snapped_to_the_possible_one_or_refused(dimension, value, snapped):
@@ -170,6 +172,12 @@ def test_dimension_knows_its_order_and_how_many_values_it_has(dimension, ordered
         ({"int": [1, 9.5]}, "two whole numbers, got 9.5; use uniform"),
         ({"int": [1, True]}, "two whole numbers, got True"),
         ({"int": [1, float("inf")]}, "two whole numbers, got inf"),
+        ({"int": [1, 10**400]}, "two whole numbers, got 1000"),
+        ({"log": [1, 10**400]}, "must be finite, got [1.0, inf]"),
+        ({"uniform": [0, 1], "step": 10**400}, "at most high - low = 1, got inf"),
+        ({"choice": [1, 10**400]}, "must name finite numbers"),
+        ({"uniform": [-1e308, 1e308]}, "must have a finite width"),
+        ({"log": [1e-300, 1e300]}, "must have a finite high / low"),
         ({"int": [9, 1]}, "low < high"),
         ({"int": [16, 500], "step": 16}, "must meet the high end, got 500; the nearest that they meet is 496"),
         ({"int": [1, 9], "step": 0}, "step of an int range must be >= 1, got 0"),

@@ -271,3 +271,11 @@ def test_expression_is_equal_by_its_text_and_travels():
     for twin in (pickle.loads(pickle.dumps(expression)), copy.deepcopy(expression)):
         assert twin == expression
         assert twin.evaluate({"tau1": 3}) is True
+
+
+def test_limit_counts_what_was_written_and_not_the_paths_that_short_names_stand_for():
+    text = " and ".join(["lr > 0"] * 17)
+    bound = Expression.parse(text).bound(PATHS)
+    assert len(text) <= 200 < len(bound.text)
+    assert bound.bound(PATHS) == bound
+    assert bound.evaluate({"optimizer.lr": 1.0}) is True

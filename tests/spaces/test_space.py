@@ -419,3 +419,48 @@ def test_path_that_can_never_be_active_any_more_may_go():
     former = space_of({"n": {"choice": ["a", "b"]}, "x": {**BETA, "when": {"n": "b"}}})
     assert space_of({"n": {"choice": ["a"]}}).narrower_than(former) == []
     assert space_of({"n": {"choice": ["b"]}}).narrower_than(former) != []
+
+
+def test_pinned_space_has_its_points_at_these_coordinates():
+    pinned = CONDITIONAL.pinned({"loss.name": "tempered", "optimizer.lr": 0.2})
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        point = pinned.sample(rng, FIXED)
+        assert (point["loss.name"], point["optimizer.lr"]) == ("tempered", 0.2)
+        assert CONDITIONAL.contains(point)
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "allowed"),
+    [
+        ({"a": 1, "b": 2}, True),
+        ({"a": 2, "b": 1}, False),
+        ({"a": 2}, True),
+        ({"a": 3}, False),
+        ({"b": 1}, False),
+        ({}, True),
+    ],
+)
+def test_coordinates_are_allowed_if_a_feasible_point_has_them(coordinates, allowed):
+    space = space_of({"a": {"int": [1, 3]}, "b": {"int": [1, 3]}}, ["b > a"])
+    assert space.allows(coordinates, {}) is allowed
+
+
+def test_only_configuration_that_breaks_a_requirement_is_said_at_once():
+    with pytest.raises(SpaceError, match=r"the only configuration there is must meet require, and does not: 'x > 1'"):
+        space_of({}, ["x > 1"]).sample(np.random.default_rng(0), {"x": 0.5})
+
+
+def test_conditions_on_more_combinations_than_can_be_counted_are_refused():
+    parents = {f"p{i}": {"int": [1, 1000]} for i in range(3)}
+    children = {f"c{i}": {"grid": [1, 2], "when": {f"p{i}": 3}} for i in range(3)}
+    with pytest.raises(SpaceError, match=r"at most 10,000 combinations of values, got 1,000,000,000 of p0, p1, p2"):
+        space_of(parents | children)
+
+
+def test_conditions_that_share_parents_are_put_in_order_at_once():
+    entries = {f"a{i}": {"grid": [1, 2], "when": {f"a{i + 1}": 1, f"a{i + 2}": 1}} for i in range(10)}
+    chain = {f"b{i}": {"grid": [1, 2], "when": {f"b{i + 1}": 1, f"b{i + 2}": 1}} for i in range(60)}
+    assert space_of(entries).parents_first[0] == "a9"
+    with pytest.raises(SpaceError, match="combinations"):
+        space_of(chain)
