@@ -11,9 +11,9 @@ from dataclasses import dataclass
 USUAL_IMPORT_S = 2.5
 """Until a process has loaded torch, four processes at once, on that machine when it had little else to do."""
 
-BEGIN_S, BEGIN_LOADS = 4.5, 1.5
+BEGIN_S, BEGIN_LOADS = 5.2, 1.5
 """From the command to the first epoch: waiting for processes, and so many times loading."""
-END_S, END_LOADS = 3.5, 0.5
+END_S, END_LOADS = 6.0, 0.5
 """From the last epoch to the end of the command, likewise."""
 
 TURN_S = 0.02

@@ -16,7 +16,7 @@ from pathlib import Path
 
 STUDY = """
 name: seconds
-recipe: {dataset: digits, model: mlp-512-512, batch_size: 8, epochs: 9}
+recipe: {dataset: digits, model: mlp-512-512, batch_size: 2, epochs: 9}
 baseline: null
 search: {trials: TRIALS}
 confirm: {top: 1}
