@@ -23,9 +23,9 @@ from search.planning.costs import Cost, Measured
 from search.planning.worker import Worker
 from search.study import Study
 
-SECONDS = 40.0
+SECONDS = 90.0
 """All kinds of trials together are timed for about so long, unless a few steps alone take longer."""
-SECONDS_OF_A_KIND = 5.0
+SECONDS_OF_A_KIND = 30.0
 """No kind is timed for longer, likewise."""
 LONGEST_S = 900.0
 """A probe that takes longer is given up."""

@@ -72,7 +72,7 @@ def timed(config: TrialConfig, seconds: float) -> dict[str, Any]:
     weight = short.epoch_s / (few + evaluated)
     epoch_s = weight * (size + evaluated)
     basis = f"{FEW_STEPS} steps and the share of evaluation by rule of thumb"
-    if few == size or 3 * epoch_s <= left:
+    if few == size or epoch_s <= left:
         longer = _train(config, size, epochs=recipe.epochs, seconds=left)
         epoch_s = longer.epoch_s
         basis = count(max(1, len(longer.epochs_s) - 1), "whole epoch")
