@@ -86,12 +86,12 @@ def amend(folder: Path, *, more_trials: int | None, overrides: Sequence[str], sa
 
 
 def difference(before: Study, after: Study) -> list[str]:
-    """What differs between two versions of a study, as ``key: before -> after``."""
+    """What differs between two versions of a study, as ``key: before -> after``; nothing of what is worked out."""
     old, new = _leaves(before), _leaves(after)
     return [
         f"{key}: {old.get(key, 'none')} -> {new.get(key, 'none')}"
         for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and not key.endswith(".planned")
     ]
 
 

@@ -48,7 +48,7 @@ class Snapshot:
             states.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
         done = sum(counts[state] for counts in states.values() for state in counts if state.is_final)
         candidates = sum(1 if arm == study.reference else study.confirm.top for arm in study.arms)
-        total = sum(study.arms[arm].trials or 1 for arm in study.arms) + candidates * study.seeds.confirm
+        total = sum(study.planned_trials(arm) for arm in study.arms) + candidates * study.seeds.confirm
         total += len(study.needed_teachers)
         rungs = {
             arm: [
