@@ -47,8 +47,6 @@ def test_more_trials_are_added_to_the_number_of_the_search(make):
     mine = make()
     assert mine.amend(more=50) == [
         "search.trials: 48 -> 98",
-        "arms.search.planned: 48 -> 98",
-        "arms.baseline.planned: 48 -> 98",
     ]
     assert [arm.trials for arm in mine.study.arms.values()] == [None, None]
 
