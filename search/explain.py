@@ -131,7 +131,8 @@ def _pending(records: Records, command: str) -> Iterator[str]:
     study, history, conductor = records.study, records.history, records.conductor
     driven, resume = records.view.holder is not None, f"{command} resume {study.name}"
     if conductor.finished:
-        yield f"Nothing: all that was planned is done. For more trials: {resume} --trials +N"
+        more = "" if isinstance(study.search.sampler, Grid) else f" For more trials: {resume} --trials +N"
+        yield f"Nothing: all that was planned is done.{more}"
         return
     if driven:
         running = sum(trial.state is TrialState.RUNNING for trial in history.unfinished())
