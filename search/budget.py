@@ -13,10 +13,14 @@ _HOUR_S = 3600.0
 _KEYS = {"wall hours": "wall_hours", "GPU hours": "gpu_hours", "trials": "trials"}
 
 
+def key_of(spent: str) -> str:
+    """The key of the section budget whose limit is reached, given what ``spent`` of the meter or conductor says."""
+    return next(key for words, key in _KEYS.items() if words in spent)
+
+
 def more(study: str, spent: str) -> str:
-    """How a study goes on whose budget is used up, given what :attr:`Meter.spent` says."""
-    key = next(key for words, key in _KEYS.items() if words in spent)
-    return f"Give it more, or null for no limit: resume {study} --set budget.{key}=..."
+    """How a study goes on whose budget is used up, given what ``spent`` of the meter or conductor says."""
+    return f"Give it more, or null for no limit: resume {study} --set budget.{key_of(spent)}=..."
 
 
 class BudgetUsedUp(Interrupted):

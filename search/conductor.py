@@ -46,6 +46,17 @@ class Writer(Protocol):
         """Return when all rows are safe."""
 
 
+class Nowhere:
+    """The writer of a conductor that is only asked: a row that comes to it is a mistake of ours."""
+
+    def append(self, row: AnyRow) -> None:
+        """Refuse it."""
+        raise AssertionError(f"nothing may be written here, got {row}")
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A configuration that the stage confirm measures: an explored trial's."""
@@ -152,7 +163,7 @@ class Conductor:
             best = [
                 trial
                 for arm in self.study.arms
-                for trial in self.history.best(arm, search.metric, search.mode, self._wanted(arm))
+                for trial in self.history.best(arm, search.metric, search.mode, self.study.confirmed_trials(arm))
             ]
             self._chosen = (explored, best)
         return self._chosen[1]
@@ -260,7 +271,7 @@ class Conductor:
     def _promote(self) -> Trial | None:
         while (promotion := self._promotion() or self._last_promotion()) is not None:
             trial, epoch = promotion
-            self._record_decision(trial, epoch, Verdict.PROMOTE)
+            self._record_promotion(trial, epoch)
             if trial.state is TrialState.PAUSED:  # else somebody runs it: a kill came before it was paused
                 self._record(self._change(trial, TrialState.PENDING))
                 return trial
@@ -277,7 +288,7 @@ class Conductor:
         """The best that waits at the highest rung of an arm that would else have too few trials to confirm."""
         search = self.study.search
         for arm in self._only_wait():
-            wanted = self._wanted(arm)
+            wanted = self.study.confirmed_trials(arm)
             if len(self.history.best(arm, search.metric, search.mode, wanted)) < wanted:
                 epoch = next(epoch for epoch, its_arm in self.history.waiting() if its_arm == arm)
                 name = self.history.rung(arm, 0, epoch).best_waiting(search.mode)
@@ -292,10 +303,6 @@ class Conductor:
                     met = trial.decisions[max(trial.decisions)]
                     reason = f"never promoted from epoch {met.rung}, rank {met.rank} of {met.n} when it came there"
                     self._end(trial, TrialState.PRUNED, reason)
-
-    def _wanted(self, arm: str) -> int:
-        """How many trials of an arm are confirmed. The reference arm sends one, since it stands for the baseline."""
-        return 1 if arm == self.study.reference else self.study.confirm.top
 
     def _to_confirm(self) -> list[Candidate]:
         """Candidates and seeds that no confirm trial covers; seed by seed, so that pairs are complete early."""
@@ -356,7 +363,8 @@ class Conductor:
                 on record already, as after a restart, are passed over.
 
         Returns:
-            CONTINUE if the worker is to go on; STOP if the trial has ended, in whatever state.
+            CONTINUE if the worker is to go on; STOP if the trial has ended, in whatever state; PAUSE if it waits at a
+            rung, and its worker is free for another.
         """
         trial = self.history.trials[name]
         if trial.state.is_final:
@@ -378,7 +386,10 @@ class Conductor:
         return Verdict.CONTINUE
 
     def _judge(self, trial: Trial, epoch: int) -> Verdict:
-        """What the stopping rule makes of a trial after an epoch, in the record before anybody acts on it."""
+        """What becomes of a trial after an epoch, by the stopping rule: it goes on, ends or waits, and all is recorded.
+
+        What was decided there before, as of a report that comes again after a restart, is not decided anew.
+        """
         rule = self.study.rule
         if trial.stage is not Stage.EXPLORE or trial.is_spared or epoch not in rule.rungs(rule.bracket(trial.number)):
             return Verdict.CONTINUE
@@ -387,7 +398,7 @@ class Conductor:
             case Verdict.STOP:
                 return self._end(trial, TrialState.PRUNED, f"rank {met.rank} of {met.n} at epoch {epoch}")
             case Verdict.PAUSE if self._promotion() == (trial, epoch):
-                self._record_decision(trial, epoch, Verdict.PROMOTE)
+                self._record_promotion(trial, epoch)
             case Verdict.PAUSE:
                 self._record(self._change(trial, TrialState.PAUSED))
                 self.active.discard(trial.name)
@@ -459,8 +470,8 @@ class Conductor:
         self._record(row)
         return row
 
-    def _record_decision(self, trial: Trial, epoch: int, verdict: Verdict) -> None:
-        """A later verdict on a trial that waits at a rung, with what the rung holds by now."""
+    def _record_promotion(self, trial: Trial, epoch: int) -> None:
+        """A trial that the rule let wait at a rung goes on from there, ranked among what the rung holds by now."""
         rung = self.history.rung(trial.arm, 0, epoch)
         value = rung.value_of(trial.name)
         before = trial.decisions[epoch]
@@ -470,7 +481,7 @@ class Conductor:
                 **self._stamp(),
                 rank=rung.rank(value, self.study.search.mode),
                 n=len(rung),
-                verdict=verdict,
+                verdict=Verdict.PROMOTE,
             )
         )
 

@@ -67,7 +67,7 @@ def _of_the_whole(study: Study) -> Found:
         yield "space", str(error), ""
         return
     for path in idle(study):
-        if study.space[path].when and any(_may_search(study, arm, path) for arm in study.arms):
+        if study.space[path].when and any(study.is_searched(path, arm) for arm in study.arms):
             when = study.space[path].spec()["when"]
             yield f"space.{path}.when", f"must be able to hold, got {written(when)}, which is so in no arm", ""
     known = {path for arm in study.arms for values in study.variants(arm) for path in values}
@@ -85,11 +85,6 @@ def _of_the_whole(study: Study) -> Found:
 def idle(study: Study) -> list[str]:
     """The paths of the space that play no part in any arm."""
     return [path for path in study.space if not any(path in space.entries for space in study.arm_spaces.values())]
-
-
-def _may_search(study: Study, arm: str, path: str) -> bool:
-    body = study.arms[arm]
-    return path not in body.set and (body.varies is None or path in body.varies)
 
 
 def _impossible_points(study: Study) -> Found:
@@ -165,8 +160,7 @@ def corners(study: Study, arm: str) -> list[dict[str, Scalar]]:
     ends: list[Sequence[Scalar]] = [axis.dimension.extremes() for axis in space.axes.values()]
     found: list[dict[str, Scalar]] = []
     for values in islice(product(*ends), MOST_CORNERS):
-        full = dict(zip(space.axes, values, strict=True))
-        point = {path: full[path] for path in space.active(full)}
+        point = space.only_active(dict(zip(space.axes, values, strict=True)))
         if point not in found and space.feasible(point, study.fixed[arm]):
             found.append(point)
     return found

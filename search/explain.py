@@ -8,7 +8,7 @@ from pathlib import Path
 
 from results import formats
 from results.schema import Stage, StudyState, TrialState
-from search.budget import Meter
+from search.budget import Meter, key_of
 from search.explain_trial import about_trial, paused
 from search.explanation import Explanation, Records, sections_of
 from search.history import Trial
@@ -137,11 +137,8 @@ def _pending(records: Records, command: str) -> Iterator[str]:
     if driven:
         running = sum(trial.state is TrialState.RUNNING for trial in history.unfinished())
         yield f"{running} of {formats.count(records.view.sessions[-1].slots, 'slot')} busy."
-    elif (spent := Meter(study, history, session="", clock=lambda: 0.0).spent) is not None:
-        key = "gpu_hours" if spent.endswith("GPU hours") else "wall_hours"
-        yield f"The budget is used up: {spent}. For more: {resume} --set budget.{key}=N"
-    elif conductor.at_rest:
-        yield f"The budget is used up: {conductor.spent}. For more: {resume} --set budget.trials=N"
+    elif spent := Meter(study, history, session="", clock=lambda: 0.0).spent or (conductor.at_rest and conductor.spent):
+        yield f"The budget is used up: {spent}. For more: {resume} --set budget.{key_of(spent)}=N"
     else:
         yield f"No driver runs. To go on: {resume}"
     if (why := conductor.blocked) is not None:
@@ -210,7 +207,7 @@ def _to_confirm(records: Records) -> int:
     candidates = records.conductor.candidates()
     if candidates:
         return len(begun | {(trial.name, seed) for trial in candidates for seed in study.confirm_seeds})
-    wanted = sum(1 if arm == study.reference else study.confirm.top for arm in study.arms)
+    wanted = sum(map(study.confirmed_trials, study.arms))
     return max(len(begun), wanted * study.seeds.confirm)
 
 

@@ -238,7 +238,7 @@ def _confirm(records: Records, trial: Trial) -> Iterator[str]:
     study, history = records.study, records.history
     metric, mode = study.search.metric, study.search.mode
     runs = [run for run in history.of(trial.arm, Stage.CONFIRM) if run.source == trial.name]
-    top = 1 if trial.arm == study.reference else study.confirm.top
+    top = study.confirmed_trials(trial.arm)
     if not trial.state.is_final:
         yield "Not yet: it has not ended."
         return

@@ -13,7 +13,7 @@ from results.query import StudyView
 from results.report.output import Format, plain
 from results.schema import AnyRow, SessionRow, TrialRow
 from results.store import read_rows
-from search.conductor import Conductor
+from search.conductor import Conductor, Nowhere
 from search.folder import versions
 from search.history import History
 from search.study import Study
@@ -123,13 +123,13 @@ class Records:
         self.versions = versions(folder)
         self.study = self.versions[max(self.versions)]
         rows = read_rows(folder)
-        # Of a study at work, rows may be there already whose trial came after its table was read.
+        # A damaged file may have been moved away, as the store advises: of trials that are gone, nothing is explained.
         known = {row.trial for row in rows if isinstance(row, TrialRow)}
         self.rows: list[AnyRow] = [row for row in rows if isinstance(row, SessionRow) or row.trial in known]
         self.history = History.fold(self.rows)
         self._amendments = {row.session: row.amendment or 1 for row in self.rows if isinstance(row, SessionRow)}
         last = self.view.sessions[-1].session if self.view.sessions else "s0001"
-        self.conductor = Conductor(self.study, self.history, _Nowhere(), session=last)
+        self.conductor = Conductor(self.study, self.history, Nowhere(), session=last)
 
     def amendment_in(self, session: str) -> int:
         """The number of the study file that a session went by."""
@@ -138,13 +138,3 @@ class Records:
     def study_in(self, session: str) -> Study:
         """The study as a session knew it."""
         return self.versions[self.amendment_in(session)]
-
-
-class _Nowhere:
-    """A writer that refuses: an explanation changes nothing."""
-
-    def append(self, row: AnyRow) -> None:
-        raise AssertionError(f"an explanation writes nothing, and was given {row}")
-
-    def flush(self) -> None:
-        """Nothing waits."""

@@ -47,7 +47,7 @@ class Snapshot:
         for trial in list(history.trials.values()):  # the display's thread looks on while the driver adds
             states.setdefault((trial.stage, trial.arm), Counter())[trial.state] += 1
         done = sum(counts[state] for counts in states.values() for state in counts if state.is_final)
-        candidates = sum(1 if arm == study.reference else study.confirm.top for arm in study.arms)
+        candidates = sum(map(study.confirmed_trials, study.arms))
         total = sum(study.planned_trials(arm) for arm in study.arms) + candidates * study.seeds.confirm
         total += len(study.needed_teachers)
         rungs = {

@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from results import formats
 from results.environment import collect
-from results.lock import holder
 from results.report.model import Table
 from results.report.output import Format, plain, render_short
 from results.schema import (
@@ -34,7 +31,7 @@ from results.schema import (
 )
 from results.store import read_rows
 from search import warm_start
-from search.conductor import Conductor
+from search.conductor import Conductor, Nowhere
 from search.differing import Difference, contradiction, differences
 from search.errors import ThermotuneError
 from search.folder import versions
@@ -73,8 +70,8 @@ class Replay:
 def replay(folder: Path) -> Replay:
     """Makes every choice of a study again. Costs about what the choices cost the study, and writes nothing.
 
-    What workers did is taken from the records: epochs, divergence, failures, teachers. Of a study that is being driven
-    now, the rows up to its newest change of a trial's state are replayed.
+    What workers did is taken from the records: epochs, divergence, failures, teachers. A study that is being driven is
+    replayed as far as it has come.
 
     Args:
         folder: Folder of the study.
@@ -83,13 +80,8 @@ def replay(folder: Path) -> Replay:
         ResultsError: There is no study, or its records cannot be read.
         ThermotuneError: A study file is damaged, or what the study knew of an earlier one is gone.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies = versions(folder)
-    held = holder(folder) is not None
     rows = read_rows(folder)
-    if held:  # tables are read one after the other: what came after the first was read may be there in part
-        last = max((row.seq for row in rows if isinstance(row, TrialRow)), default=0)
-        rows = [row for row in rows if row.seq <= last or isinstance(row, SessionRow)]
     player = _Player(studies, _known(studies[1], folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecipeWarning)  # said when the study was loaded
@@ -163,16 +155,6 @@ class _Recorded(History):
         raise _Foreseen(row)
 
 
-class _Nowhere:
-    """A writer that nothing comes to: all rows are caught before."""
-
-    def append(self, row: AnyRow) -> None:
-        raise AssertionError(f"a replay writes nothing, and was given {row}")
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-
 class _Player:
     """Walks through the rows of a study."""
 
@@ -208,7 +190,7 @@ class _Player:
             )
         study = self._studies[number]
         self._session = row.session
-        self._conductor = Conductor(study, self._history, _Nowhere(), session=row.session, known=self._known)
+        self._conductor = Conductor(study, self._history, Nowhere(), session=row.session, known=self._known)
         self._conductor.trained = dict.fromkeys(study.needed_teachers, "")  # else nothing that is on record had begun
 
     def _compared(self, row: AnyRow) -> Iterator[Difference]:

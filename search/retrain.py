@@ -43,12 +43,12 @@ def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> 
 
     from trainables.engine.train import Training
 
-    torch.set_num_threads(max(1, int(study.resources.cpus)))
+    torch.set_num_threads(study.resources.threads)
     try:
         training = Training(
             Recipe.model_validate(trial.recipe),
             trial.seeds if seed is None else [seed],
-            device="cuda" if study.resources.gpus > 0 else "cpu",
+            device=study.resources.device,
             test=trial.stage is Stage.CONFIRM,
             max_loss=study.stopping.max_loss,
             until=study.teachers[trial.arm].epoch if trial.stage is Stage.TEACH else None,

@@ -31,6 +31,9 @@ DEFAULT_TRIALS = 48
 MOST_TRIALS = 1_000_000
 """Trials beyond which a number is taken for a slip."""
 
+REPORT_EVERY_S = 1.0
+"""Epochs shorter than this are reported together, so that the driver is no bottleneck; seconds."""
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of studies and arms: they become names of folders, and must not leave theirs."""
 
@@ -265,3 +268,18 @@ class Resources(Section):
     gpus: float = Field(0.0, ge=0, description="GPUs of a trial; a fraction shares one")
     max_concurrent: int | None = Field(None, ge=1, description="trials at once; null: as many as fit")
     max_failures: int = Field(3, ge=0, description="restarts of a trial after a crash of its worker")
+
+    @property
+    def threads(self) -> int:
+        """Threads that a trial computes with: one for every whole core, and at least one."""
+        return max(1, int(self.cpus))
+
+    @property
+    def device(self) -> str:
+        """Where a trial is trained, as PyTorch calls it: ``cuda`` or ``cpu``."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+    @property
+    def decoders(self) -> int:
+        """Processes that decode images beside a trial: with a GPU on all cores but one, else one that shares them."""
+        return max(1, self.threads - 1) if self.gpus > 0 else 1

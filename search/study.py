@@ -153,12 +153,13 @@ class Study(Section):
         free = {
             path: axis.dimension.values or ()
             for path, axis in self.space.items()
-            if is_switch(path) and not axis.follows and self._is_searched(path, arm)
+            if is_switch(path) and not axis.follows and self.is_searched(path, arm)
         }
         for values in product(*free.values()):
             yield dict(zip(free, values, strict=True))
 
-    def _is_searched(self, path: str, arm: str) -> bool:
+    def is_searched(self, path: str, arm: str) -> bool:
+        """Whether an arm leaves a path to the search, be there such a value in its recipe or not."""
         varies = self.arms[arm].varies
         return path not in self.arms[arm].set and (varies is None or path in varies)
 
@@ -178,13 +179,13 @@ class Study(Section):
         for path, axis in self.space.items():
             if path not in known or path in self.arms[arm].set:
                 continue
-            if not axis.follows and not self._is_searched(path, arm):
+            if not axis.follows and not self.is_searched(path, arm):
                 continue
             if axis.names <= known:
                 entries[path] = axis
             elif not axis.follows:
                 entries[path] = replace(axis, times=None)  # this arm has no such value to be rescaled by
-        return SearchSpace(entries, self._requirements(known)).given(self.fixed_values(arm))
+        return SearchSpace(entries, self._requirements(known)).given(self.fixed[arm])
 
     def _requirements(self, known: set[str]) -> list[Expression]:
         """Those that say something about an arm whose recipe has these values."""
@@ -196,15 +197,18 @@ class Study(Section):
                 continue  # that some arm has the values is checked when the study is loaded
         return found
 
-    def fixed_values(self, arm: str) -> dict[str, Any]:
-        """What all recipes of an arm have in common before the space is applied, by dotted path."""
-        first, *others = list(self.variants(arm))
-        return {path: value for path, value in first.items() if all(path in other for other in others)}
-
     @cached_property
     def fixed(self) -> Mapping[str, Mapping[str, Any]]:
-        """:meth:`fixed_values` of every arm."""
-        return {arm: self.fixed_values(arm) for arm in self.arms}
+        """What all recipes of an arm have in common before the space is applied: by arm, then by dotted path.
+
+        Raises:
+            pydantic.ValidationError: The recipe of an arm is not possible.
+        """
+        return {arm: self._fixed_values(arm) for arm in self.arms}
+
+    def _fixed_values(self, arm: str) -> dict[str, Any]:
+        first, *others = list(self.variants(arm))
+        return {path: value for path, value in first.items() if all(path in other for other in others)}
 
     def arm_space(self, arm: str) -> SearchSpace:
         """What varies in an arm."""
@@ -260,6 +264,13 @@ class Study(Section):
         """How many trials an arm gets at most: as many as are wanted, but no more than there are points."""
         wanted, there = self.wanted_trials(arm), self._points_there[arm]
         return there if wanted is None else min(wanted, there)
+
+    def confirmed_trials(self, arm: str) -> int:
+        """How many trials of an arm are confirmed, if so many are completed.
+
+        The reference arm sends one, since it stands for the baseline.
+        """
+        return 1 if arm == self.reference else self.confirm.top
 
     @cached_property
     def grids(self) -> Mapping[str, list[dict[str, Scalar]]]:

@@ -23,13 +23,11 @@ from search.checkpoints import checkpoint_folder, drop_checkpoints
 from search.conductor import Conductor
 from search.folder import shelf_of
 from search.history import Trial
+from search.settings import REPORT_EVERY_S
 from search.study import Study
 from trainables.recipe import Recipe
 from trainables.teachers import in_order
 from trainables.trial import PLACEHOLDER, REPORT_KEY, StudyTrial
-
-REPORT_EVERY_S = 1.0
-"""Epochs shorter than this are reported together, so that the driver is no bottleneck; seconds."""
 
 KEEP_WORKER_S = 30.0
 """An idle worker waits at most so long for the next stage; seconds."""
@@ -176,7 +174,6 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
     explore = trial.stage is Stage.EXPLORE
     taught = trial.stage is Stage.TEACH
     names = [trial.arm] if taught else Recipe.model_validate(trial.recipe).names
-    threads = max(1, int(study.resources.cpus))
     return {
         "trial": trial.name,
         "recipe": trial.recipe,
@@ -186,10 +183,10 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
         "test": trial.stage is Stage.CONFIRM,
         "checkpoints": str(checkpoint_folder(folder, trial)),
         "max_loss": study.stopping.max_loss,
-        "device": "cuda" if study.resources.gpus > 0 else "cpu",
+        "device": study.resources.device,
         "data_root": None,
-        "threads": threads,
-        "workers": max(1, threads - 1) if study.resources.gpus else 1,
+        "threads": study.resources.threads,
+        "workers": study.resources.decoders,
         "teachers": {name: study.teachers[name].model_dump(mode="json") for name in in_order(names, study.teachers)},
         "shelf": str(shelf_of(folder)),
         "until": study.teachers[trial.arm].epoch if taught else None,

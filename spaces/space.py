@@ -146,6 +146,14 @@ class SearchSpace:
         """The axes whose conditions hold at these coordinates, in order: those that coordinates must have."""
         return {path: axis for path, axis in self.axes.items() if self.is_active(path, coordinates)}
 
+    def only_active(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """The coordinates among values for all axes: without those whose conditions do not hold.
+
+        Args:
+            values: A value for every axis, by dotted path.
+        """
+        return {path: values[path] for path in self.active(values)}
+
     def is_active(self, path: str, coordinates: Coordinates) -> bool:
         """Whether the condition of a path holds at these coordinates, and that of its parents.
 

@@ -50,16 +50,15 @@ def agenda_of(study: Study, root: Path, trained: Collection[str], scratch: Path)
         shelf = scratch / SHELF
 
     def config(recipe: Recipe, names: Sequence[str], seeds: Sequence[int]) -> TrialConfig:
-        threads = max(1, int(study.resources.cpus))
         return TrialConfig(
             trial="probe",
             recipe=recipe.model_dump(mode="json"),
             seeds=tuple(seeds),
             return_at=tuple(range(1, recipe.epochs + 1)),
             max_loss=study.stopping.max_loss,
-            device="cuda" if study.resources.gpus > 0 else "cpu",
-            threads=threads,
-            workers=max(1, threads - 1) if study.resources.gpus else 1,
+            device=study.resources.device,
+            threads=study.resources.threads,
+            workers=study.resources.decoders,
             teachers={name: teachers[name].model_dump(mode="json") for name in in_order(names, teachers)},
             shelf=str(shelf.absolute()),
         )

@@ -102,8 +102,7 @@ def middle_recipe(study: Study, arm: str) -> Recipe:
 def middle_point(study: Study, arm: str) -> Coordinates:
     """The middle of an arm's space, or a drawn point where ``require`` rules the middle out."""
     space, fixed = study.arm_space(arm), study.fixed[arm]
-    full = {path: axis.dimension.decode(0.5) for path, axis in space.axes.items()}
-    point = {path: full[path] for path in space.active(full)}
+    point = space.only_active({path: axis.dimension.decode(0.5) for path, axis in space.axes.items()})
     return point if space.feasible(point, fixed) else space.sample(np.random.default_rng(study.search.seed), fixed)
 
 

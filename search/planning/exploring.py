@@ -155,7 +155,7 @@ class Exploring:
             return None
         for arm in self._study.arms:
             ended = not self._running[arm] and self._begun[arm] == self._planned[arm]
-            if ended and self.completed[arm] < wanted(self._study, arm):
+            if ended and self.completed[arm] < self._study.confirmed_trials(arm):
                 for epoch in reversed(self._rule.rungs()):
                     name = self._rungs[arm, 0, epoch].best_waiting(self._study.search.mode)
                     if name is not None:
@@ -180,8 +180,3 @@ def barriers(study: Study, arm: str) -> list[int]:
     finer = study.arm_space(arm).refined(middle_point(study, arm)).grid(fixed)
     new = sum(place_of(point) not in tried for point in finer)
     return [len(coarse) + rounds * new for rounds in range(sampler.refine)]
-
-
-def wanted(study: Study, arm: str) -> int:
-    """How many trials of an arm are confirmed, if so many are completed."""
-    return 1 if arm == study.reference else study.confirm.top

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from results.schema import Stage
 from search.planning.costs import Cost
 from search.planning.curves import Curves
-from search.planning.exploring import Exploring, Player, wanted
+from search.planning.exploring import Exploring, Player
 from search.planning.overhead import Overhead
+from search.settings import REPORT_EVERY_S
 from search.stopping import Rule
 from search.study import Study
 from trainables.recipe import Teacher
-
-REPORT_EVERY_S = 1.0
-"""As search.tune has it, which would load Ray: shorter epochs are reported together."""
 
 
 @dataclass(slots=True)
@@ -136,7 +134,7 @@ class Schedule:
         slots = [0.0] * self._slots
         for _, arm in itertools.product(self._study.confirm_seeds, self._study.arms):
             test_s = self._costs[arm].test_s if arm in self._costs else 0.0
-            for _ in range(min(wanted(self._study, arm), completed[arm])):
+            for _ in range(min(self._study.confirmed_trials(arm), completed[arm])):
                 spent_s = self._start_s(arm, 1) + self._train_s(arm, epochs, 1) + test_s
                 heapq.heappush(slots, self._served_s(heapq.heappop(slots)) + spent_s)
                 tally = tallies[Stage.CONFIRM, arm]

@@ -63,20 +63,13 @@ class Region:
         """Whether blind draws may meet a point twice; where a range that always counts is continuous, they do not."""
         return self.size is not None or self.has_conditions
 
-    def narrowed(self, values: Coordinates) -> dict[str, Scalar]:
-        """The coordinates among values for all axes: those whose conditions hold, and the conditions of these."""
-        held = {path: values[path] for path in self.axes}
-        while len(active := self.space.active(held)) < len(held):
-            held = {path: held[path] for path in active}
-        return held
-
     def at(self, units: np.ndarray) -> dict[str, Scalar]:
         """The coordinates at a point of the unit cube, an entry for every axis in order."""
         values = {
             path: axis.dimension.decode(float(unit))
             for (path, axis), unit in zip(self.axes.items(), units, strict=True)
         }
-        return self.narrowed(values) if self.has_conditions else values
+        return self.space.only_active(values) if self.has_conditions else values
 
     def holds(self, coordinates: Coordinates) -> bool:
         """Whether the coordinates lie in the space; of requirements nothing."""

@@ -36,6 +36,20 @@ def test_digits_beta_is_the_study_of_the_readme():
     assert (study.confirm.top, study.seeds.confirm) == (2, 5)
 
 
+def test_reference_arm_sends_one_trial_to_be_confirmed_and_every_other_arm_the_top():
+    study = load("digits-beta").study
+    assert {arm: study.confirmed_trials(arm) for arm in study.arms} == {"search": 2, "baseline": 1}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "threads", "device", "decoders"),
+    [(0.5, 0, 1, "cpu", 1), (3.9, 0, 3, "cpu", 1), (1, 0.25, 1, "cuda", 1), (8, 1, 8, "cuda", 7)],
+)
+def test_trial_uses_its_whole_cores_and_its_share_of_a_gpu(cpus, gpus, threads, device, decoders):
+    resources = Resources(cpus=cpus, gpus=gpus)
+    assert (resources.threads, resources.device, resources.decoders) == (threads, device, decoders)
+
+
 def test_study_with_a_name_only_gets_the_papers_space_and_baseline(write):
     study = load(write("name: a")).study
     assert study.space["loss.beta"] == Axis(LogUniform(0.01, 10))

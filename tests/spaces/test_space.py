@@ -37,6 +37,16 @@ FIXED = {"optimizer.name": "sgd", "optimizer.momentum": 0.9}
 seeds = st.integers(0, 2**32 - 1)
 
 
+@given(seed=seeds)
+def test_of_values_for_all_axes_only_those_stay_whose_conditions_hold_and_those_of_their_parents(seed):
+    rng = np.random.default_rng(seed)
+    full = {path: rng.choice(axis.dimension.values).item() for path, axis in CONDITIONAL.axes.items()}
+    kept = CONDITIONAL.only_active(full)
+    assert CONDITIONAL.contains(kept)
+    assert kept.items() <= full.items()
+    assert ("depth" in kept) == (full["loss.name"] == "distilled" and full["loss.tau1"] >= 5)
+
+
 @given(beta=st.floats(0.01, 10), lr=st.floats(0.001, 1), exponent=st.sampled_from([-2, -1, -0.5, 0, 1]))
 def test_rescaled_coordinate_times_power_of_beta_is_the_recipe_value(beta, lr, exponent):
     space = space_of({"loss.beta": BETA, "optimizer.lr": {**LR, "times": f"loss.beta ** {exponent}"}})
