@@ -15,6 +15,10 @@ class RootUnreadable(ResultsError):
     """The folder of all studies is none, or cannot be read."""
 
 
+class RootUnsuitable(ResultsError):
+    """The file system of the root lacks what one driver at a time needs."""
+
+
 class StudyUnreadable(ResultsError):
     """The study's ``study.yaml`` is missing facts or cannot be read."""
 

@@ -52,7 +52,7 @@ def interval(name: str, mean: MeanInterval | None, *, n: bool = True) -> str:
     """
     if mean is None:
         return NONE
-    ends = "" if mean.low is None or mean.high is None else f" [{_bare(name, mean.low)}, {_bare(name, mean.high)}]"
+    ends = "" if mean.low is None or mean.high is None else f" [{bare(name, mean.low)}, {bare(name, mean.high)}]"
     return f"{metric(name, mean.mean)}{ends}" + (f", n = {mean.n}" if n else "")
 
 
@@ -61,19 +61,18 @@ def difference(name: str, paired: PairedDifference) -> str:
 
     Without an interval: ``+0.28 percentage points on each of 5 seeds``.
     """
-    unit = "percentage points" if name.endswith("accuracy") else "nats"
-    mean = f"{_bare(name, paired.mean, '+')} {unit}"
+    mean = f"{bare(name, paired.mean, '+')} {unit(name)}"
     if paired.low is None or paired.high is None:
         return f"{mean} on each of {paired.n} seeds"
-    return f"{mean}, 95 % interval {_bare(name, paired.low, '+')} to {_bare(name, paired.high, '+')}"
+    return f"{mean}, 95 % interval {bare(name, paired.low, '+')} to {bare(name, paired.high, '+')}"
 
 
-def difference_only(name: str, paired: PairedDifference) -> str:
+def difference_only(name: str, paired: PairedDifference | MeanInterval) -> str:
     """A difference without its unit, for a column that says it: ``+0.52 [+0.31, +0.73]``."""
-    mean = _bare(name, paired.mean, "+")
+    mean = bare(name, paired.mean, "+")
     if paired.low is None or paired.high is None:
         return mean
-    return f"{mean} [{_bare(name, paired.low, '+')}, {_bare(name, paired.high, '+')}]"
+    return f"{mean} [{bare(name, paired.low, '+')}, {bare(name, paired.high, '+')}]"
 
 
 def p_value(p: float | None) -> str:
@@ -93,6 +92,11 @@ def setting(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return NONE if value is None else str(value)
     return f"{value:.3g}"
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in a format of Python's: ``.4f``, ``.3g``; ``-`` without one."""
+    return NONE if value is None else format(value, form)
 
 
 def percent(value: float | None) -> str:
@@ -153,5 +157,17 @@ def first_line(text: str) -> str:
     return line if len(line) <= 160 else line[:157] + "..."
 
 
-def _bare(name: str, value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.2f}" if name.endswith("accuracy") else f"{value:{sign}.4f}"
+def unit(name: str) -> str:
+    """The unit of differences in a metric."""
+    return "percentage points" if name.endswith("accuracy") else "nats"
+
+
+def bare(name: str, value: float, sign: str = "") -> str:
+    """A metric's value without its unit: accuracy in percent, everything else in nats; never a zero below zero.
+
+    Args:
+        name: Metric, ``split/name``.
+        value: Its value; accuracies in 0..1.
+        sign: ``+`` for a sign in any case.
+    """
+    return f"{100 * value:{sign}z.2f}" if name.endswith("accuracy") else f"{value:{sign}z.4f}"

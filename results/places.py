@@ -9,9 +9,12 @@ exception inside an open stream publishes what was written so far.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -21,9 +24,30 @@ from results.errors import RootUnreadable
 
 SCHEME = "s3://"
 CONNECT_TIMEOUT_S = 5.0
-REQUEST_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 10.0
+"""A request fails when no byte has moved for so long; a write then takes about four times as long to give up."""
+ATTEMPTS = 2
+"""A request that fails is tried again at once; what matters is tried again later by whoever needs it."""
+AT_ONCE = 16
+"""Requests to a store at the same time."""
 
+VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")
+"""What leads to an object store and opens it."""
+
+_STORE_ERROR = re.compile(r"AWS Error (?P<code>\w+) during \w+ operation: (?P<words>.*?)(?: \(Request ID.*)?$")
+_STORE_WORDS = {
+    "NO_SUCH_BUCKET": "there is no such bucket",
+    "NETWORK_CONNECTION": "the store does not answer",
+    "REQUEST_TIMEOUT": "the store does not answer",
+    "ACCESS_DENIED": "the keys do not give the right to do so, or there are none",
+    "INVALID_ACCESS_KEY_ID": "the store does not know the key in AWS_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID",
+    "EXPIRED_TOKEN": "the keys have expired",
+    "INTERNAL_FAILURE": "the store failed, or there are no keys for it in the environment",
+}
 _TEMPORARY = ".tmp"
+_PIECE_BYTES = 8 * 2**20
+_ONE_REQUEST_BYTES = 4 * 2**20  # pyarrow writes up to 10 MB so
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -99,15 +123,56 @@ class RemotePath:
             if info.base_name:  # an empty folder's marker has no name
                 yield RemotePath(info.path)
 
+    def walk(self) -> Iterator[RemotePath]:
+        """All objects below it, however deep; none where there is nothing."""
+        from pyarrow.fs import FileSelector, FileType
+
+        selector = FileSelector(self.key, recursive=True, allow_not_found=True)
+        for info in self._file_system().get_file_info(selector):
+            if info.type == FileType.File:
+                yield RemotePath(info.path)
+
     def read_bytes(self) -> bytes:
         """The object's content."""
-        with self._file_system().open_input_file(self.key) as stream:
-            content: bytes = stream.readall()
-            return content
+        try:
+            with self._file_system().open_input_file(self.key) as stream:
+                content: bytes = stream.readall()
+                return content
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) and not self.is_file():  # gone after its size had been asked
+                raise FileNotFoundError(f"there is no object {self}") from error
+            raise
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The object's content as text."""
         return self.read_bytes().decode(encoding, errors)
+
+    def copy_to(self, file: Path) -> None:
+        """Writes the object's content to a local file, in pieces: it may be larger than the memory."""
+        with self._file_system().open_input_stream(self.key) as stream, file.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, _PIECE_BYTES)
+
+    def write_bytes(self, content: bytes | memoryview) -> None:
+        """Makes or replaces the object: whole, or not at all; when this returns it is safe.
+
+        What takes several requests is written under a temporary name and copied by the store: where one of them fails,
+        pyarrow still asks the store to make an object of those before it.
+        """
+        if len(content) <= _ONE_REQUEST_BYTES:
+            self._put(content)
+            return
+        draft = self.with_name(f".{self.name}{_TEMPORARY}")
+        try:
+            draft._put(content)
+            self._file_system().copy_file(draft.key, self.key)
+        finally:
+            with contextlib.suppress(OSError):  # a draft does no harm, and goes with its folder
+                draft.unlink(missing_ok=True)
+
+    def _put(self, content: bytes | memoryview) -> None:
+        stream = self._file_system().open_output_stream(self.key)
+        stream.write(content)
+        stream.close()
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes the object.
@@ -134,6 +199,10 @@ class RemotePath:
         if info.type.name != "File":
             raise FileNotFoundError(f"there is no object {self}")
         return float(info.mtime.timestamp())
+
+    def size(self) -> int:
+        """How large the object is; bytes."""
+        return int(self._info().size or 0)
 
     def _info(self) -> Any:  # Any: pyarrow is untyped
         return self._file_system().get_file_info(self.key)
@@ -166,50 +235,50 @@ def place(where: str | Place) -> Place:
     key = where.removeprefix(SCHEME).strip("/")
     if "@" in key.partition("/")[0] or "?" in key:
         raise RootUnreadable(
-            f"an address on s3 must hold neither keys nor options, got {SCHEME}... with them. Set AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL in the environment"
+            f"an address on s3 must hold neither keys nor options, got {SCHEME}... with them. "
+            f"Set {', '.join(VARIABLES)} in the environment"
         )
     if not key or any(part in ("", ".", "..") for part in key.split("/")):
         raise RootUnreadable(f"a root on s3 must be s3://bucket/prefix, got {where}")
     return RemotePath(key)
 
 
-def publish(files: Mapping[Place, bytes]) -> None:
+def publish(files: Mapping[Place, bytes], confirm: Callable[[], object] = lambda: None) -> None:
     """Writes files so that each appears whole or not at all; when this returns they are safe.
 
-    Here they are written under temporary names, synced, then renamed; on an object store each is one write. If one
-    fails, those that have their name already are removed again.
+    Here they are written under temporary names, synced, then renamed in order; on an object store each is one write,
+    all at the same time. If this fails, any of the files may be there. Writing the same again is always right.
 
     Args:
         files: Content by place; the folders must exist.
+        confirm: Called right before the first file can appear; what it raises keeps all of them from it.
 
     Raises:
-        OSError: The disk is full, the store does not answer, ...; none of the files is left behind, as far as the
-            store lets itself be asked.
+        OSError: The disk is full, the store does not answer, ...
     """
-    done: list[Place] = []
+    here = {path: content for path, content in files.items() if isinstance(path, Path)}
+    remote = {path: content for path, content in files.items() if isinstance(path, RemotePath)}
     try:
-        for path, content in files.items():
-            done.append(path)
-            if isinstance(path, Path):
-                with _draft(path).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            else:
-                _put(path, content)
-        for path in files:
-            if isinstance(path, Path):
-                _draft(path).replace(path)
-        for folder in {path.parent for path in files}:
+        for path, content in here.items():
+            with _draft(path).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        confirm()
+        for path in here:
+            _draft(path).replace(path)
+        for folder in {path.parent for path in here}:
             sync_folder(folder)
-    except BaseException:
-        for path in done:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
-                if isinstance(path, Path):
-                    _draft(path).unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
-        raise
+    finally:
+        for path in here:
+            _draft(path).unlink(missing_ok=True)
+    each(RemotePath.write_bytes, remote, remote.values())
+
+
+def each(function: Callable[..., object], *arguments: Iterable[Any]) -> list[Any]:
+    """Like ``map``, with many at a time, for what waits on a store or a disk; the first error is raised at the end."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(function, *arguments))
 
 
 def write_whole(path: Place, text: str) -> None:
@@ -219,7 +288,7 @@ def write_whole(path: Place, text: str) -> None:
         OSError: As ``publish``; here the old file stays.
     """
     if isinstance(path, RemotePath):
-        _put(path, text.encode())
+        path.write_bytes(text.encode())
         return
     draft = _draft(path)
     try:
@@ -232,6 +301,43 @@ def write_whole(path: Place, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def scratch(study_dir: Place) -> Path:
+    """Where this machine keeps what a study needs only here: logs, locks between processes, Ray's own files.
+
+    Args:
+        study_dir: Folder of the study.
+
+    Returns:
+        A local folder that exists: the study's own, or for one on an object store a part of the user's cache folder
+        (``XDG_CACHE_HOME``, else ``~/.cache``).
+    """
+    if isinstance(study_dir, Path):
+        return study_dir
+    cache = os.environ.get("XDG_CACHE_HOME")
+    address = hashlib.sha256(str(study_dir).encode()).hexdigest()[:16]
+    folder = (Path(cache) if cache else Path.home() / ".cache") / "thermotune" / f"{study_dir.name}-{address}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def reason(error: OSError) -> str:
+    """Why a place cannot be used, in a few words: of a store its own, without the request that it was about."""
+    if error.strerror:
+        return error.strerror
+    line = (str(error).splitlines() or [""])[0]
+    found = _STORE_ERROR.search(line)
+    if found is None:
+        return line or type(error).__name__
+    return _STORE_WORDS.get(found["code"], f"{found['code']}: {found['words']}")
+
+
+def remedy(root: Place) -> str:
+    """What a user can do where a root cannot be used, as a sentence."""
+    if isinstance(root, Path):
+        return "Choose another with --root or THERMOTUNE_ROOT"
+    return f"See that the bucket exists and that {', '.join(VARIABLES)} in the environment lead to it and open it"
+
+
 def names_in(folder: Place) -> list[str]:
     """Names of what lies in a folder, sorted; none where there is no folder."""
     try:
@@ -241,6 +347,34 @@ def names_in(folder: Place) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
     except FileNotFoundError:
         return []
+
+
+def names_by_folder(folder: Place) -> dict[str, list[str]]:
+    """Names of what lies in each folder of a folder, sorted; on an object store by a single request.
+
+    Args:
+        folder: A folder of folders; without one, or an empty one, there are none.
+
+    Returns:
+        Names by the name of the inner folder.
+    """
+    if isinstance(folder, Path):
+        return {name: names_in(folder / name) for name in names_in(folder) if (folder / name).is_dir()}
+    found: dict[str, list[str]] = {}
+    for path in folder.walk():
+        if path.parent.parent == folder:
+            found.setdefault(path.parent.name, []).append(path.name)
+    return {name: sorted(names) for name, names in found.items()}
+
+
+def sizes_in(folder: Place) -> dict[str, int]:
+    """Bytes of the files that lie in a folder, by name; none where there is no folder."""
+    try:
+        if isinstance(folder, Path):
+            return {path.name: path.stat().st_size for path in folder.iterdir()}
+        return {path.name: path.size() for path in folder.iterdir()}
+    except FileNotFoundError:
+        return {}
 
 
 def remove_tree(folder: Place) -> None:
@@ -266,12 +400,6 @@ def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
-def _put(path: RemotePath, content: bytes) -> None:
-    stream = path._file_system().open_output_stream(path.key)
-    stream.write(content)
-    stream.close()  # publishes
-
-
 @cache
 def _s3(bucket: str) -> Any:  # Any: pyarrow is untyped
     from pyarrow import fs
@@ -285,6 +413,7 @@ def _s3(bucket: str) -> Any:  # Any: pyarrow is untyped
         endpoint_override=endpoint,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=REQUEST_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         background_writes=False,
         allow_delayed_open=True,  # small objects go in one request
     )

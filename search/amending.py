@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from results.lock import StudyLock
+from results.places import Place, write_whole
 from results.store import read_rows
 from search.errors import Mistake, StudyFileError, UsageError
-from search.folder import open_study, write_whole
+from search.folder import open_study
 from search.history import History, place_of
 from search.remarks import remarks
 from search.settings import Grid
@@ -41,7 +41,7 @@ _SHAPE = ("times", "when")
 """Parts of an axis that stay as they are where only the range is written anew."""
 
 
-def amend(folder: Path, *, more_trials: int | None, overrides: Sequence[str], say: Callable[[str], None]) -> list[str]:
+def amend(folder: Place, *, more_trials: int | None, overrides: Sequence[str], say: Callable[[str], None]) -> list[str]:
     """Amends a study that nobody runs at present.
 
     Args:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from collections.abc import Iterable
 
+from results.places import Place, each, names_in, remove_tree
 from results.schema import Stage
 from search.history import History, Trial
 
+FOLDER = "checkpoints"
 
-def checkpoint_folder(folder: Path, trial: Trial) -> Path:
+
+def checkpoint_folder(folder: Place, trial: Trial) -> Place:
     """Where the newest two checkpoints of a trial are."""
-    return folder / "checkpoints" / trial.name
+    return folder / FOLDER / trial.name
 
 
-def drop_checkpoints(folder: Path, trial: Trial) -> None:
-    """Removes the checkpoints of an explored trial that has ended, and of a teacher; those of confirmed models stay."""
-    if trial.stage is not Stage.CONFIRM and trial.state.is_final:
-        shutil.rmtree(checkpoint_folder(folder, trial), ignore_errors=True)
+def drop_checkpoints(folder: Place, trials: Iterable[Trial]) -> None:
+    """Removes the checkpoints of explored trials that have ended, and of teachers; those of confirmed models stay."""
+    gone = [trial for trial in trials if trial.stage is not Stage.CONFIRM and trial.state.is_final]
+    each(remove_tree, [checkpoint_folder(folder, trial) for trial in gone])
 
 
-def sweep(folder: Path, history: History) -> None:
+def sweep(folder: Place, history: History) -> None:
     """Removes what a driver did not come to, because it was killed."""
-    for trial in (*history.of(stage=Stage.TEACH), *history.of()):
-        if checkpoint_folder(folder, trial).exists():
-            drop_checkpoints(folder, trial)
+    there = set(names_in(folder / FOLDER))
+    drop_checkpoints(folder, [t for t in (*history.of(stage=Stage.TEACH), *history.of()) if t.name in there])

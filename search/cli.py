@@ -13,26 +13,33 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from search import data_cli, insight_cli, models_cli, plan_cli, recipes_cli, teachers_cli
-from search.errors import ThermotuneError, UsageError
+from results.places import Place, scratch
+from search import (
+    data_cli,
+    insight_cli,
+    models_cli,
+    plan_cli,
+    query_cli,
+    recipes_cli,
+    report_cli,
+    teachers_cli,
+    tracking_cli,
+)
+from search.errors import EXIT_RESUMABLE, ThermotuneError, UsageError
 from search.options import (
     ROOT,
     ROOT_VARIABLE,
     FileArgument,
-    FormatOption,
     RootOption,
     SetOption,
     StudyArgument,
-    TextFormatOption,
     VerboseOption,
 )
-from search.stop import EXIT_RESUMABLE
 from search.terminal import command_prefix, look
 
 if TYPE_CHECKING:
     from search.study_file import LoadedStudy
 
-EXIT_NOTHING_SUCCEEDED = 3
 WAIT_FOR_MIRROR_S = 30.0
 
 app = typer.Typer(
@@ -54,6 +61,16 @@ app.command(epilog=plan_cli.EPILOG)(plan_cli.plan)
 app.command(epilog=insight_cli.EXPLAIN_EPILOG)(insight_cli.explain)
 app.command(epilog=insight_cli.REPLAY_EPILOG)(insight_cli.replay)
 app.command(epilog=insight_cli.COMPARE_EPILOG)(insight_cli.compare)
+app.command(epilog=query_cli.QUERY_EPILOG)(query_cli.query)
+app.command(epilog=query_cli.EXPORT_EPILOG)(query_cli.export)
+app.command(epilog=query_cli.STATUS_EPILOG)(query_cli.status)
+app.command(epilog=tracking_cli.SYNC_EPILOG)(tracking_cli.sync)
+app.command(epilog=tracking_cli.REGISTER_EPILOG)(tracking_cli.register)
+app.command(epilog=tracking_cli.UI_EPILOG)(tracking_cli.ui)
+app.command(epilog=report_cli.BEST_EPILOG)(report_cli.best)
+app.command(epilog=report_cli.REPORT_EPILOG)(report_cli.report)
+app.command(epilog=report_cli.THEORY_EPILOG)(report_cli.theory)
+app.command(epilog=report_cli.WATCH_EPILOG)(report_cli.watch)
 
 
 def _version(asked: bool) -> None:
@@ -69,11 +86,11 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    root: Annotated[Path | None, typer.Option("--root", help="As --root of the command.", show_default=False)] = None,
+    root: Annotated[str | None, typer.Option("--root", help="As --root of the command.", show_default=False)] = None,
 ) -> None:
     """Finds the softmax temperature at which a classifier learns best, and proves it."""
     if root is not None:
-        os.environ[ROOT_VARIABLE] = str(root)  # where the command's own option looks
+        os.environ[ROOT_VARIABLE] = root  # where the command's own option looks
 
 
 @app.command(epilog="Example: thermotune studies")
@@ -131,7 +148,7 @@ def submit(
 
         data = check_data(loaded.study, progress)
 
-    def make() -> Path:
+    def make() -> Place:
         from search.folder import create
         from search.warm_start import gather
 
@@ -168,7 +185,7 @@ def resume(
     if trials is not None and (not re.fullmatch(r"\+[0-9]{1,9}", trials) or int(trials) == 0):
         raise UsageError(f"--trials must be + and a number of trials to add, got {trials!r}. For example: --trials +20")
 
-    def find() -> Path:
+    def find() -> Place:
         from results.facts import find_study
 
         folder = find_study(root, study)
@@ -181,64 +198,6 @@ def resume(
         return folder
 
     _run(find, root, study, verbose)
-
-
-@app.command("status", epilog="Examples: thermotune status | thermotune status digits-beta")
-def show_status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="All of the root if left out.")] = None,
-    root: RootOption = ROOT,
-    form: TextFormatOption = "table",
-) -> None:
-    """Show where a study stands, or all studies of the root."""
-    from results.facts import find_study
-    from results.report import Format, render_status, render_statuses, status, statuses
-
-    command, shown = command_prefix(root), look()
-    if study is None:
-        text = render_statuses(statuses(root, command=command), Format(form), **shown)
-    else:
-        text = render_status(status(find_study(root, study), command=command), Format(form), **shown)
-    typer.echo(text, nl=False)
-
-
-@app.command(epilog="Example: thermotune best digits-beta --format json")
-def best(study: StudyArgument, root: RootOption = ROOT, form: TextFormatOption = "table") -> None:
-    """Show the best configuration, how sure it is, and how to train it again."""
-    from results.facts import find_study
-    from results.report import Format, build, render_best
-
-    report = build(find_study(root, study), command=command_prefix(root))
-    typer.echo(render_best(report, Format(form), **look()), nl=False)
-
-
-@app.command("report", epilog="Example: thermotune report digits-beta --format html > digits-beta.html")
-def show_report(study: StudyArgument, root: RootOption = ROOT, form: FormatOption = "table") -> None:
-    """Write the whole report of a study."""
-    from results.facts import find_study
-    from results.report import Format, build, render
-
-    report = build(find_study(root, study), command=command_prefix(root))
-    typer.echo(render(report, Format(form), **look()), nl=False)
-
-
-@app.command("theory", epilog="Example: thermotune theory digits-theory")
-def show_theory(study: StudyArgument, root: RootOption = ROOT, form: TextFormatOption = "table") -> None:
-    """Set the predicted timescales of early learning beside the measured ones."""
-    from results.facts import find_study
-    from results.report import Format, render_theory, theory
-
-    found = theory(find_study(root, study), command=command_prefix(root))
-    typer.echo(render_theory(found, Format(form), **look()), nl=False)
-
-
-@app.command(epilog="Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 thermotune sync digits-beta")
-def sync(study: StudyArgument, root: RootOption = ROOT) -> None:
-    """Bring MLflow up to date with a study's records."""
-    from results.facts import find_study
-    from results.tracking import sync as bring_up_to_date
-
-    result = bring_up_to_date(find_study(root, study))
-    say(str(result))
 
 
 @app.command(epilog="Example: thermotune train digits-beta t0042 --seed 7 --save model.pt")
@@ -267,7 +226,7 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) -> None:
+def _run(folder_of: Callable[[], Place], root: Place, name: str, verbose: bool) -> None:
     """Runs a study with its display, then says how it ended and what can be done next."""
     from rich.console import Console
 
@@ -297,11 +256,11 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
         say(farewell)
         sys.stdout.flush()
         os._exit(EXIT_RESUMABLE)  # where the signal hit Ray as well, its clean-up at exit would hang
-    from results.report import write_files
+    from results.report import render_summary, write_files
 
-    _, page = write_files(folder, command=command)
-    show_report(name, root)
-    say(f"\nReport as a page: {page.absolute()}")
+    report, page = write_files(folder, command=command)
+    typer.echo(render_summary(report, **look()), nl=False)
+    say(f"\nThe whole report: {command} report {name}\nAs a page: {page.absolute()}")
     if outcome.mirror is not None:
         say(_await_mirror(outcome.mirror, folder, f"{command} sync {name}"))
     if outcome.budget:
@@ -310,15 +269,15 @@ def _run(folder_of: Callable[[], Path], root: Path, name: str, verbose: bool) ->
         say(f"\nStopped: {outcome.reason}. {more(name, outcome.reason)}")
         raise typer.Exit(EXIT_RESUMABLE)
     if not outcome.any_completed:
-        raise typer.Exit(EXIT_NOTHING_SUCCEEDED)
+        raise typer.Exit(report_cli.EXIT_NOTHING_SUCCEEDED)
 
 
-def _await_mirror(mirror: subprocess.Popen[bytes], folder: Path, command: str) -> str:
+def _await_mirror(mirror: subprocess.Popen[bytes], folder: Place, command: str) -> str:
     """Gives MLflow a moment to get everything, and says whether it did."""
     try:
         if mirror.wait(timeout=WAIT_FOR_MIRROR_S) == 0:
             return "MLflow is up to date."
-        problem = (folder / "mlflow.log").read_text(encoding="utf-8").strip()
+        problem = (scratch(folder) / "mlflow.log").read_text(encoding="utf-8").strip()
     except subprocess.TimeoutExpired:
         problem = "MLflow is still being brought up to date, in the background"
     return f"{problem}\nThe records are complete. To bring MLflow up to date later:\n  {command}"

@@ -7,10 +7,10 @@ import json
 import warnings
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 from pydantic import ValidationError
 
+from results.places import Place
 from search.errors import Mistake, StudyFileError, ThermotuneError
 from search.study import Study, is_switch
 from trainables.data import PackedDataset, Progress, prepare, source_of
@@ -47,7 +47,7 @@ def check_data(study: Study, progress: Progress | None = None) -> PackedDataset:
     return data
 
 
-def check_same(data: PackedDataset, folder: Path) -> None:
+def check_same(data: PackedDataset, folder: Place) -> None:
     """Checks that the data are those with which a study began.
 
     Args:
@@ -57,7 +57,7 @@ def check_same(data: PackedDataset, folder: Path) -> None:
     Raises:
         ThermotuneError: They are others, so that new trials could not be compared with old ones.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError):  # of a study that did not record them
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):  # of a study that did not record them
         known = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["data"]
         if known["digest"] != data.digest:
             raise ThermotuneError(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+EXIT_RESUMABLE = 75
+"""Exit code of an interrupted study; a supervisor may resume it."""
+
 
 class ThermotuneError(Exception):
     """Base of all errors that are shown to the user; ``exit_code`` is what the command ends with."""
@@ -20,6 +23,12 @@ class UsageError(ThermotuneError):
 
 class StudyBlocked(ThermotuneError):
     """A study cannot go on, and resuming it alone would not help."""
+
+
+class StoreAway(ThermotuneError):
+    """The object store of a study does not answer any more; once it does, the study can be resumed."""
+
+    exit_code = EXIT_RESUMABLE
 
 
 @dataclass(frozen=True, slots=True)

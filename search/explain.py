@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from results import formats
+from results.places import Place
 from results.schema import Stage, StudyState, TrialState
 from search.budget import Meter, key_of
 from search.explain_trial import about_trial, paused
@@ -22,7 +22,7 @@ MOST_RUNGS = 6
 """Rungs that are all listed."""
 
 
-def explain_study(folder: Path, *, command: str = "thermotune") -> Explanation:
+def explain_study(folder: Place, *, command: str = "thermotune") -> Explanation:
     """A study in words, from its records.
 
     Args:
@@ -51,7 +51,7 @@ def explain_study(folder: Path, *, command: str = "thermotune") -> Explanation:
     )
 
 
-def explain_trial(folder: Path, name: str) -> Explanation:
+def explain_trial(folder: Place, name: str) -> Explanation:
     """A trial in words: why it was chosen, what the stopping rule said, how it ended and what came of it.
 
     Args:

@@ -6,9 +6,9 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from results.errors import ResultsError
+from results.places import Place
 from results.query import StudyView
 from results.report.output import Format, plain
 from results.schema import AnyRow, SessionRow, TrialRow
@@ -108,7 +108,7 @@ class Records:
         conductor: Says what comes next; nothing is asked of it that would write.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         """Reads everything.
 
         Args:

@@ -12,11 +12,11 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from results import formats
 from results.environment import collect
+from results.places import Place
 from results.report.model import Table
 from results.report.output import Format, plain, render_short
 from results.schema import (
@@ -67,7 +67,7 @@ class Replay:
     """With differences: what is not as it was when the study ran, a sentence each."""
 
 
-def replay(folder: Path) -> Replay:
+def replay(folder: Place) -> Replay:
     """Makes every choice of a study again. Costs about what the choices cost the study, and writes nothing.
 
     What workers did is taken from the records: epochs, divergence, failures, teachers. A study that is being driven is
@@ -280,7 +280,7 @@ def _is_lost(row: AnyRow, history: History) -> bool:
     return row.trial not in history.trials
 
 
-def _known(study: Study, folder: Path) -> Known:
+def _known(study: Study, folder: Place) -> Known:
     """What the study knew of an earlier one."""
     if study.search.warm_start is not None and not (folder / warm_start.FILE).exists():
         raise ThermotuneError(

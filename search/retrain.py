@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from results import formats
+from results.places import Place
 from results.schema import Stage
 from results.store import read_rows
 from search.errors import ThermotuneError, UsageError
@@ -15,7 +16,7 @@ from trainables.recipe import Recipe
 from trainables.teachers import Shelf
 
 
-def retrain(folder: Path, name: str, *, seed: int | None, save: Path | None) -> Iterator[str]:
+def retrain(folder: Place, name: str, *, seed: int | None, save: Path | None) -> Iterator[str]:
     """Trains a trial's recipe to its end, and compares with the records where the seed is the trial's own.
 
     Args:

@@ -21,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from results.environment import collect
+from results.errors import Held
 from results.lock import StudyLock
+from results.places import SCHEME, Place, RemotePath, reason, scratch
 from results.schema import Stage, StudyState, TrialState
-from results.store import RecordWriter, compact, part_count, read_rows
+from results.store import RecordWriter, read_rows
+from results.store.writer import TROUBLE_S
 from search.budget import BudgetUsedUp, Meter, more
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
-from search.errors import StudyBlocked, StudyFileError, ThermotuneError
+from search.errors import StoreAway, StudyBlocked, StudyFileError, ThermotuneError
 from search.folder import open_study, trained_teachers
 from search.history import History
 from search.machine import Machine
@@ -37,6 +40,7 @@ from search.stop import Interrupted, Stop
 from search.taking_up import news, repeated
 from search.warm_start import known_for
 from trainables.loss_settings import RecipeWarning
+from trainables.storage import patiently
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Little goes through Ray's object store: data sets are memory-mapped files."""
@@ -45,9 +49,6 @@ RAY_STOP_S = 15.0
 """Ray gets so long to stop; seconds."""
 RAY_TRIES = 3
 """Ray gives up starting after 30 s, which a busy machine may need."""
-
-COMPACT_ABOVE_PARTS = 100
-"""At its end a session merges the part files of the records if there are more."""
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: no output of Ray Tune's own
@@ -97,7 +98,7 @@ class Outcome:
         return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), reason, budget, mirror)
 
 
-def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
+def run(folder: Place, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
     """Runs a study until it is complete, or until a signal.
 
     Args:
@@ -109,7 +110,8 @@ def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = Fals
     Raises:
         Held: Another driver works on the study.
         StudyFileError: No trial fits on this machine, or the data set is missing.
-        OSError: The records cannot be written; what was written stays.
+        StoreAway: The object store of the study has not answered for a long time.
+        OSError: The records cannot be written to the disk; what was written stays.
     """
     folder = folder.absolute()  # workers have folders of their own
     warnings.simplefilter("ignore", RecipeWarning)  # said when the study was loaded
@@ -120,11 +122,18 @@ def run(folder: Path, progress: Progress, *, farewell: str, verbose: bool = Fals
             progress.note(f"The last driver died without a word ({stale}); taking over.")
         with Stop(farewell) as stop:
             return _drive(folder, lock, progress, stop, verbose=verbose)
+    except OSError as error:
+        if isinstance(folder, Path) or error.errno is not None:  # errors of a store have no number
+            raise
+        raise StoreAway(
+            f"the study had to stop, because {folder} does not answer ({reason(error)}). What could not be written "
+            f"any more will be trained again. {farewell}"
+        ) from error
     finally:
         lock.release()
 
 
-def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, verbose: bool) -> Outcome:
+def _drive(folder: Place, lock: StudyLock, progress: Progress, stop: Stop, *, verbose: bool) -> Outcome:
     amendment, study = open_study(folder)
     rows = read_rows(folder)
     history = History.fold(rows)
@@ -134,7 +143,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     if mistakes := machine.mistakes(study.resources):
         raise StudyFileError(mistakes)  # the study came from a larger machine
     slots = machine.slots(study.resources)
-    writer = RecordWriter(folder, session=session)
+    writer = RecordWriter(folder, session=session, may_write=lock.confirm)
     conductor = Conductor(study, history, writer, session=session, known=known_for(study, folder))
     if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history, "nothing left to run")
@@ -150,7 +159,7 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
     for line in news(rows, facts["environment"], amendment):
         progress.note(line)
     conductor.session(StudyState.RUNNING, **facts)
-    mirror = _start_mirror(folder)
+    mirror = _start_mirror(folder, progress)
     progress.watch(conductor)
 
     def close(state: StudyState, reason: str) -> None:
@@ -165,12 +174,15 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
             raise BudgetUsedUp(f"budget used up: {meter.spent}")
         if (why := conductor.blocked) is not None:
             raise StudyBlocked(f"{study.name} cannot go on, because {why}")
+        if isinstance(folder, RemotePath) and lock.unreachable_s > TROUBLE_S:
+            raise OSError(f"no answer for {lock.unreachable_s:.0f} s")  # and no row had to be written
         writer.flush_if_due()
         progress.update()
         return writer.waiting == 0
 
     sweep(folder, history)
-    shutil.rmtree(folder / "tune", ignore_errors=True)  # what Ray Tune of a killed session left behind
+    storage = scratch(folder) / "tune"
+    shutil.rmtree(storage, ignore_errors=True)  # what Ray Tune of a killed session left behind
     stop.last_words = lambda name: close(StudyState.INTERRUPTED, name)
     with contextlib.ExitStack() as until_the_end:
         state, reason, used_up = StudyState.COMPLETED, "nothing left to run", False
@@ -182,11 +194,14 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
                 run_trials(
                     conductor,
                     folder,
+                    storage=storage,
                     session=session,
                     slots=slots,
                     between_events=between_events,
                     verbose=verbose,
                 )
+            if isinstance(folder, RemotePath):
+                patiently(writer.flush)
             if not conductor.finished:
                 raise BudgetUsedUp(f"budget used up: {conductor.spent}")
         except Interrupted as interruption:
@@ -194,23 +209,24 @@ def _drive(folder: Path, lock: StudyLock, progress: Progress, stop: Stop, *, ver
             used_up = isinstance(interruption, BudgetUsedUp)
         except Exception as error:
             if not lock.lost:
-                with contextlib.suppress(OSError):  # the error itself may be that nothing can be written
+                with contextlib.suppress(OSError, Held):  # the error itself may be that nothing can be written
                     close(StudyState.INTERRUPTED, f"{type(error).__name__}: {error}"[:500])
             raise
         stop.done()
         close(state, reason)  # before Ray stops, which takes seconds, and may never end where a signal hit Ray too
-    shutil.rmtree(folder / "tune", ignore_errors=True)
-    if part_count(folder) > COMPACT_ABOVE_PARTS:
-        compact(folder)
+    shutil.rmtree(storage, ignore_errors=True)
     sweep(folder, history)
     for line in repeated(history, session):
         progress.note(line)
     return Outcome.of(state, history, reason, budget=used_up, mirror=mirror)
 
 
-def _start_mirror(folder: Path) -> subprocess.Popen[bytes]:
+def _start_mirror(folder: Place, progress: Progress) -> subprocess.Popen[bytes] | None:
     """Starts the process that keeps MLflow up to date; it ends by itself, soon after the driver."""
-    with (folder / "mlflow.log").open("w") as log:
+    if isinstance(folder, RemotePath) and not os.environ.get("MLFLOW_TRACKING_URI"):
+        progress.note(f"MLflow is off: its database cannot lie on {SCHEME}. To use it, set MLFLOW_TRACKING_URI.")
+        return None
+    with (scratch(folder) / "mlflow.log").open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "results.tracking", str(folder), "--follow"],
             stdin=subprocess.DEVNULL,

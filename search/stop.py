@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-EXIT_RESUMABLE = 75
-"""Exit code of an interrupted study; a supervisor may resume it."""
+from search.errors import EXIT_RESUMABLE
+
 SAME_SIGNAL_S = 1.0
 """``timeout`` and others signal a process and its group: signals so close together are one; seconds."""
 STUCK_AFTER_S = 10.0

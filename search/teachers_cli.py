@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from results.places import Place
 from search.options import ROOT, FileArgument, RootOption, SetOption
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def show_all(root: RootOption = ROOT, form: FormatOption = "table") -> None:
 
     found = Shelf(root / SHELF).all()
     if form == "json":
-        typer.echo(json.dumps([_plain(teacher) for teacher in found], indent=2))
+        typer.echo(json.dumps([_plain(teacher, root / SHELF) for teacher in found], indent=2))
     elif found:
         _table(found)
     else:
@@ -64,10 +65,11 @@ def show(
     form: FormatOption = "table",
 ) -> None:
     """Show what a teacher is, how good it is, and where its files are."""
+    from search.study import SHELF
     from search.teaching import find_teachers
 
     for found in find_teachers(root, teacher):
-        plain = _plain(found)
+        plain = _plain(found, root / SHELF)
         if form == "json":
             typer.echo(json.dumps(plain, indent=2))
             continue
@@ -100,7 +102,7 @@ def statistics(
     if per_sample is not None and len(chosen) > 1:
         raise UsageError(f"--per-sample must have one --gap, got {len(chosen)}")
     found = find_teachers(root, teacher)[0]
-    rows = {f"gap {gap:g}": measure(found, tau1, gap, per_sample) for gap in chosen}
+    rows = {f"gap {gap:g}": measure(found, root, tau1, gap, per_sample) for gap in chosen}
     if form == "json":
         typer.echo(json.dumps({"teacher": found.address, "tau1": tau1, **rows}, indent=2))
         return
@@ -110,7 +112,7 @@ def statistics(
         typer.echo(f"{key.removeprefix('teacher/').replace('_', ' '):20} {values}")
 
 
-def _plain(teacher: StoredTeacher) -> dict[str, Any]:  # Any: JSON
+def _plain(teacher: StoredTeacher, shelf: Place) -> dict[str, Any]:  # Any: JSON
     return {
         "address": teacher.address,
         "name": teacher.name,
@@ -126,7 +128,7 @@ def _plain(teacher: StoredTeacher) -> dict[str, Any]:  # Any: JSON
         "train_time_s": teacher.train_time_s,
         "versions": dict(teacher.versions),
         "recipe": teacher.recipe.model_dump(mode="json"),
-        "folder": str(teacher.folder.absolute()),
+        "folder": str((shelf / teacher.address).absolute()),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from results import formats
+from results.places import Place, place, reason, remedy
 from search.errors import ThermotuneError, UsageError
 from search.study import SHELF, Study
 from trainables.content import locked
@@ -23,7 +24,7 @@ REPORT_EVERY_S = 2.0
 """Epochs shorter than this are reported together; seconds."""
 
 
-def train_teachers(study: Study, names: Sequence[str], root: Path) -> Iterator[str]:
+def train_teachers(study: Study, names: Sequence[str], root: Place) -> Iterator[str]:
     """Trains teachers that are not on the shelf yet, each after those that it learns from; goes on after a kill.
 
     Args:
@@ -54,12 +55,14 @@ def train_teachers(study: Study, names: Sequence[str], root: Path) -> Iterator[s
         yield f"{name} ({teacher.recipe.model} on {teacher.recipe.dataset}) becomes {address}"
         try:
             shelf.root.mkdir(parents=True, exist_ok=True)
-            with locked(shelf.root / f".{address}.lock"):  # another process may train it at this moment
+            with locked(shelf.root / f".{address}.lock"):  # another process of this machine may train it
                 if shelf.get(address) is None:
                     yield from _train(name, teacher, study, shelf, address)
         except OSError as error:
-            raise UsageError(f"the shelf must be a folder that can be written, got {shelf.root} ({error})") from error
-        yield f"{name} is on the shelf: {shelf.root / address}"
+            raise UsageError(
+                f"the shelf must be a folder that can be written, got {shelf.origin} ({reason(error)}). {remedy(root)}"
+            ) from error
+        yield f"{name} is on the shelf: {shelf.origin / address}"
 
 
 def _train(name: str, teacher: Teacher, study: Study, shelf: Shelf, address: str) -> Iterator[str]:
@@ -75,10 +78,11 @@ def _train(name: str, teacher: Teacher, study: Study, shelf: Shelf, address: str
             threads=study.resources.threads,
             device=study.resources.device,
             teachers={n: study.teachers[n].model_dump(mode="json") for n in in_order([name], study.teachers)},
-            shelf=str(shelf.root),
+            shelf=str(shelf.origin),
             until=teacher.epoch,
             publish=name,
-        )
+        ),
+        place,
     )
     last = teacher.epoch or teacher.recipe.epochs
     while True:
@@ -94,7 +98,7 @@ def _train(name: str, teacher: Teacher, study: Study, shelf: Shelf, address: str
             return
 
 
-def find_teachers(root: Path, wanted: str) -> list[StoredTeacher]:
+def find_teachers(root: Place, wanted: str) -> list[StoredTeacher]:
     """The teachers on the shelf with this name, else those whose address begins so; the newest first.
 
     Raises:
@@ -110,11 +114,14 @@ def find_teachers(root: Path, wanted: str) -> list[StoredTeacher]:
     return found
 
 
-def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path | None) -> dict[str, float]:
+def statistics(
+    teacher: StoredTeacher, root: Place, tau1: float, gap: float, per_sample: Path | None
+) -> dict[str, float]:
     """What a teacher tells a student at tau1 and tau2 = tau1 - gap, over the training split (methods.md C.2).
 
     Args:
         teacher: From the shelf.
+        root: Whose shelf it is.
         tau1: Temperature of the true class.
         gap: tau1 - tau2.
         per_sample: A parquet file to write, with a row for every training sample in the order of the pack; or None.
@@ -123,7 +130,8 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
         The means, by the names in ``results.schema.METRICS``.
 
     Raises:
-        UsageError: A temperature is not > 0, the file cannot be written, or the data set is another one by now.
+        UsageError: A temperature is not > 0, the file cannot be written, the data set is another one by now, or the
+            files of the teacher are damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -141,7 +149,11 @@ def statistics(teacher: StoredTeacher, tau1: float, gap: float, per_sample: Path
         raise UsageError(
             f"the data set {teacher.recipe.dataset} must be the one that {teacher.name} learnt, and is not"
         )
-    logits = TeacherLogits(teacher, Shelf(teacher.folder.parent), data, augmented=False).over(data)
+    shelf = Shelf(root / SHELF)
+    stored = shelf.get(teacher.address)
+    if stored is None:
+        raise UsageError(f"the files of {teacher.name} in {root} must be sound, and are not. Train it again")
+    logits = TeacherLogits(stored, shelf, data, augmented=False).over(data)
     labels = data.targets("train")
     if per_sample is not None:
         columns = vars(teacher_statistics(logits, labels, tau1=tau1, tau2=tau2))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 from typing import TypedDict
 
+from results.places import Place
 from search.options import ROOT, ROOT_VARIABLE
 
 ROOT_OF_ENVIRONMENT = os.environ.get(ROOT_VARIABLE)
@@ -28,7 +28,7 @@ def look() -> Look:
     return {"width": console.width, "color": console.is_terminal and not console.no_color}
 
 
-def command_prefix(root: Path) -> str:
+def command_prefix(root: Place) -> str:
     """How the user calls this command, with the root where it is not the default one."""
     called = "uv run thermotune" if "UV_RUN_RECURSION_DEPTH" in os.environ else "thermotune"
     given = root != ROOT and str(root) != ROOT_OF_ENVIRONMENT

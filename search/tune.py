@@ -7,6 +7,7 @@ what it writes for itself is disposable: a resumed study is rebuilt from the rec
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from results.places import Place
 from results.schema import Stage, Verdict
 from search.checkpoints import checkpoint_folder, drop_checkpoints
 from search.conductor import Conductor
@@ -25,9 +27,10 @@ from search.folder import shelf_of
 from search.history import Trial
 from search.settings import REPORT_EVERY_S
 from search.study import Study
+from search.worker import PlacedStudyTrial
 from trainables.recipe import Recipe
 from trainables.teachers import in_order
-from trainables.trial import PLACEHOLDER, REPORT_KEY, StudyTrial
+from trainables.trial import PLACEHOLDER, REPORT_KEY
 
 KEEP_WORKER_S = 30.0
 """An idle worker waits at most so long for the next stage; seconds."""
@@ -56,7 +59,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
     starting new ones costs seconds, most of them for importing torch: a placeholder keeps a worker for a while.
     """
 
-    def __init__(self, conductor: Conductor, folder: Path, slots: int, first_error: FirstError) -> None:
+    def __init__(self, conductor: Conductor, folder: Place, slots: int, first_error: FirstError) -> None:
         super().__init__()
         self._conductor = conductor
         self._folder = folder
@@ -100,7 +103,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
     """
 
     def __init__(
-        self, conductor: Conductor, folder: Path, between_events: Callable[[], bool], first_error: FirstError
+        self, conductor: Conductor, folder: Place, between_events: Callable[[], bool], first_error: FirstError
     ) -> None:
         super().__init__()
         self._conductor = conductor
@@ -117,10 +120,9 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         A trial that is named here gets the next worker that comes free, even where one is being started for it, which
         is then killed. While starting takes longer than a trial, the study would never get more than its first worker.
         """
-        if self._between_events():
-            for trial in self._ended:
-                drop_checkpoints(self._folder, trial)
-            self._ended.clear()
+        if self._between_events() and self._ended:
+            ended, self._ended = self._ended, []
+            threading.Thread(target=drop_checkpoints, args=(self._folder, ended), daemon=True).start()
         for tune_trial in controller.get_live_trials():
             starts = tune_trial.status == TuneTrial.RUNNING and tune_trial.trial_id not in self._started
             if starts and tune_trial.config != PLACEHOLDER:
@@ -169,7 +171,7 @@ def _error_of(tune_trial: TuneTrial) -> str:
     return "the worker was lost"
 
 
-def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
+def trial_config(study: Study, trial: Trial, folder: Place) -> dict[str, Any]:
     """What a worker needs to run the trial: a trainables.session.TrialConfig as plain values."""
     explore = trial.stage is Stage.EXPLORE
     taught = trial.stage is Stage.TEACH
@@ -196,8 +198,9 @@ def trial_config(study: Study, trial: Trial, folder: Path) -> dict[str, Any]:
 
 def run_trials(
     conductor: Conductor,
-    folder: Path,
+    folder: Place,
     *,
+    storage: Path,
     session: str,
     slots: int,
     between_events: Callable[[], bool],
@@ -208,6 +211,7 @@ def run_trials(
     Args:
         conductor: Says what to run, and hears everything.
         folder: Folder of the study.
+        storage: Folder of this machine for Ray Tune's own files.
         session: Name of the driver session.
         slots: Trials at once.
         between_events: Called about ten times a second or more; says whether all rows are safe. An exception from it
@@ -216,15 +220,16 @@ def run_trials(
 
     Raises:
         OSError: The records cannot be written.
+        Held: Another driver has taken the study over.
         TuneError: Ray Tune itself failed.
     """
     resources = conductor.study.resources
     first_error = FirstError()
     try:
         tune.run(
-            StudyTrial,
+            PlacedStudyTrial,
             name=session,
-            storage_path=str(folder / "tune"),
+            storage_path=str(storage),
             search_alg=StudySearcher(conductor, folder, slots, first_error),
             scheduler=StudyScheduler(conductor, folder, between_events, first_error),
             resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from results.facts import find_study, load_facts
 from results.formats import listed
+from results.places import Place, write_whole
 from results.schema import TrialState
 from results.store import read_rows
 from search.errors import Mistake, StudyFileError
-from search.folder import open_study, write_whole
+from search.folder import open_study
 from search.history import History
 from search.proposing import Known
 from search.sampler import Observation
@@ -41,7 +41,7 @@ class Gathered:
     """Why their values may mean something else here, a sentence each."""
 
 
-def known_for(study: Study, folder: Path) -> Known:
+def known_for(study: Study, folder: Place) -> Known:
     """What a study's samplers know from the start, by arm; copied into its folder at the first time.
 
     Raises:
@@ -67,7 +67,7 @@ def known_for(study: Study, folder: Path) -> Known:
     }
 
 
-def gather(study: Study, root: Path, digest: str | None = None) -> Gathered:
+def gather(study: Study, root: Place, digest: str | None = None) -> Gathered:
     """The ended trials of the earlier study that lie in this one's space, by arms of the same name.
 
     Args:

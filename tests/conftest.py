@@ -1,6 +1,28 @@
 """What holds for all tests: hypothesis judges by results, never by time, since CI machines are busy."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.s3 import make_bucket, s3_server
 
 settings.register_profile("thermotune", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("thermotune")
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket on an S3 server of the test session's own, to which this process's environment leads."""
+    with s3_server() as variables:
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        yield make_bucket("lab", variables)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter
 
 from trainables.recipe import Recipe, Teacher
+from trainables.storage import Folder
 from trainables.teachers import Shelf, in_order
 
 
@@ -28,14 +29,14 @@ class TrialConfig:
         return_at: Epochs after which :meth:`TrialSession.advance` returns at the latest (the rungs).
         report_every_s: Seconds of training after which it returns, at the end of an epoch.
         test: Whether to evaluate on the test split after the last epoch.
-        checkpoints: Folder for this trial's checkpoints; None for none.
+        checkpoints: Folder for this trial's checkpoints, or its address on an object store; None for none.
         max_loss: A training loss above it is a divergence; nats.
         data_root: Folder of the packed data sets; None for the default one.
         threads: CPU threads of torch.
         workers: Processes that decode images, for a data set that is streamed.
         device: ``cpu`` or ``cuda``.
         teachers: What the names in the recipe mean, in the JSON types of a Teacher.
-        shelf: Folder of the trained teachers; needed where the recipe names one, or ``publish`` is set.
+        shelf: Likewise of the trained teachers; needed where the recipe names one, or ``publish`` is set.
         until: End after this epoch of the schedule; None for its last one.
         publish: The name among ``teachers`` under which the trained network goes on the shelf.
     """
@@ -80,15 +81,17 @@ _CONFIG = TypeAdapter(TrialConfig)
 class TrialSession:
     """Trains one trial in pieces. A new session with the same config goes on where the last checkpoint stands."""
 
-    def __init__(self, config: TrialConfig) -> None:
+    def __init__(self, config: TrialConfig, place: Callable[[str], Folder] = Path) -> None:
         """Builds the run and restores the newest checkpoint that belongs to it.
 
         Args:
             config: The trial.
+            place: Turns the folders that it names into what can be read and written.
 
         Raises:
             pydantic.ValidationError: The recipe is not valid.
             ValueError: Its model, data set or seeds are not, or a teacher that it needs is not on the shelf.
+            OSError: The object store of a folder did not answer for a long time.
         """
         import torch  # here and below: the driver imports this module, and torch costs seconds
 
@@ -98,8 +101,8 @@ class TrialSession:
         recipe = Recipe.model_validate(config.recipe)
         self._config = config
         self._teachers = {name: Teacher.model_validate(values) for name, values in config.teachers.items()}
-        self._shelf = None if config.shelf is None else Shelf(config.shelf)
-        self._folder = None if config.checkpoints is None else Path(config.checkpoints)
+        self._shelf = None if config.shelf is None else Shelf(place(config.shelf))
+        self._folder = None if config.checkpoints is None else place(config.checkpoints)
         self._training = Training(
             recipe,
             config.seeds,

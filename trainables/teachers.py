@@ -2,7 +2,8 @@
 
 The address of a teacher is a hash of its recipe, its seed, its data and the teachers it learnt from itself. Whoever
 describes the same teacher finds the same folder, whatever it is called there. Beside the weights lie its raw logits
-over the training split, which every process maps into memory. This module does not load torch until it has to.
+over the training split, which every process maps into memory; of a shelf on an object store every machine keeps a copy
+of what it uses. This module does not load torch until it has to.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.content import locked, sha256_of, stamp_of
+from trainables.content import locked, sha256_of
 from trainables.recipe import Recipe, Teacher
+from trainables.storage import Folder, user_cache
+from trainables.teacher_files import FACTS, LOCK, LOGITS, WEIGHTS, check, fetch, put, upload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +37,6 @@ LOGITS_LIMIT_BYTES = 8 * 2**30
 """Larger caches are not written; the teacher then answers for every batch."""
 
 _ADDRESS = re.compile(r"[0-9a-f]{16}")
-_FACTS, _WEIGHTS, _LOGITS = "teacher.json", "weights.pt", "logits-train.npy"
-_sound: dict[Path, dict[str, list[int]]] = {}  # verified in this process, with size and time of the files
 
 
 def in_order(names: Iterable[str], teachers: Mapping[str, Teacher]) -> tuple[str, ...]:
@@ -92,10 +93,10 @@ def address_of(name: str, teachers: Mapping[str, Teacher], data_digest: str) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTeacher:
-    """A trained teacher on disk.
+    """A trained teacher.
 
     Attributes:
-        folder: Where it lies; its name is the address.
+        folder: Where it lies on this machine; its name is the address.
         name: What the study that trained it called it.
         recipe: What was trained.
         seed: With which seed.
@@ -131,7 +132,7 @@ class StoredTeacher:
         """Its ``state_dict``, on the CPU."""
         import torch
 
-        loaded: dict[str, Tensor] = torch.load(self.folder / _WEIGHTS, map_location="cpu", weights_only=True)
+        loaded: dict[str, Tensor] = torch.load(self.folder / WEIGHTS, map_location="cpu", weights_only=True)
         return loaded
 
 
@@ -140,39 +141,62 @@ def kept_logits(folder: Path) -> NDArray[np.float32] | None:
 
     Raw logits, because asymmetric temperatures are not invariant to shifts (methods.md C.3).
     """
-    file = folder / _LOGITS
+    file = folder / LOGITS
     return np.load(file, mmap_mode="c", allow_pickle=False) if file.exists() else None
 
 
-class Shelf:
-    """The folder of all teachers under a root."""
+def _stored(folder: Path, facts: Mapping[str, Any]) -> StoredTeacher:
+    return StoredTeacher(folder=folder, **{**facts, "recipe": Recipe.model_validate(facts["recipe"])})
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+
+class Shelf:
+    """The folder of all teachers under a root.
+
+    Attributes:
+        origin: Where it is, here or on an object store.
+        root: Where it is on this machine: the same, or copies of what was used here, which may be removed.
+    """
+
+    def __init__(self, origin: str | Folder) -> None:
+        """Makes nothing yet.
+
+        Args:
+            origin: The folder; a text is one of this machine.
+        """
+        self.origin: Folder = Path(origin) if isinstance(origin, str) else origin
+        if isinstance(self.origin, Path):
+            self.root = self.origin
+        else:
+            address = hashlib.sha256(str(self.origin).encode()).hexdigest()[:16]
+            self.root = user_cache() / f"{self.origin.name}-{address}"
 
     def get(self, address: str) -> StoredTeacher | None:
-        """The teacher at an address; None if there is none, or (with a warning) if its files are damaged."""
-        folder = self.root / address
-        if not _ADDRESS.fullmatch(address) or not folder.is_dir():
+        """The teacher at an address; None if there is none, or (with a warning) if its files are damaged.
+
+        Raises:
+            OSError: The store did not answer for a long time.
+        """
+        if not _ADDRESS.fullmatch(address):
             return None
+        folder = self.root / address
         try:
-            facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-            files = facts.pop("files")
-            stamp = {name: stamp_of(folder / name) for name in (_FACTS, *files)}
-            if _sound.get(folder) != stamp:
-                for name, digest in files.items():
-                    if sha256_of(folder / name) != digest:
-                        raise ValueError(f"{name} does not match its sha256")
-                _sound[folder] = stamp
-            return StoredTeacher(folder=folder, **{**facts, "recipe": Recipe.model_validate(facts["recipe"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"the teacher in {folder} is damaged ({error}); it has to be trained again", stacklevel=2)
+            if not isinstance(self.origin, Path):
+                fetch(self.origin / address, folder)
+            return _stored(folder, check(folder))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            where = self.origin / address
+            warnings.warn(f"the teacher in {where} is damaged ({error}); it has to be trained again", stacklevel=2)
             return None
 
     def all(self) -> list[StoredTeacher]:
-        """Every sound teacher, the newest first."""
-        folders = sorted(self.root.iterdir()) if self.root.is_dir() else []
-        found = [self.get(folder.name) for folder in folders if _ADDRESS.fullmatch(folder.name)]
+        """Every sound teacher, the newest first; of those on an object store only the facts are read."""
+        try:
+            names = sorted(folder.name for folder in self.origin.iterdir() if _ADDRESS.fullmatch(folder.name))
+        except FileNotFoundError:
+            return []
+        found = [self.get(name) if isinstance(self.origin, Path) else self._described(name) for name in names]
         return sorted((t for t in found if t is not None), key=lambda t: t.trained_at, reverse=True)
 
     def publish(
@@ -202,20 +226,30 @@ class Shelf:
         fresh = Path(tempfile.mkdtemp(prefix=f".{address}.", suffix=".tmp", dir=self.root))
         try:
             fresh.chmod(0o755)  # mkdtemp makes it private, but a root may serve several users
-            torch.save(dict(weights), fresh / _WEIGHTS)
-            files = {_WEIGHTS: sha256_of(fresh / _WEIGHTS)}
+            torch.save(dict(weights), fresh / WEIGHTS)
+            files = {WEIGHTS: sha256_of(fresh / WEIGHTS)}
             if logits is not None:
-                np.save(fresh / _LOGITS, logits, allow_pickle=False)
-                files[_LOGITS] = sha256_of(fresh / _LOGITS)
-            (fresh / _FACTS).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n", encoding="utf-8")
-            folder = self.root / address
-            with locked(self.root / ".lock"):
-                if self.get(address) is None:  # otherwise another process was faster
-                    shutil.rmtree(folder, ignore_errors=True)  # damaged: get said so
-                    fresh.rename(folder)
+                np.save(fresh / LOGITS, logits, allow_pickle=False)
+                files[LOGITS] = sha256_of(fresh / LOGITS)
+            (fresh / FACTS).write_text(json.dumps({**facts, "files": files}, indent=1) + "\n", encoding="utf-8")
+            with locked(self.root / LOCK):
+                if not isinstance(self.origin, Path):
+                    upload(fresh, self.origin / address)
+                    put(fresh, self.root / address)  # spares a download
+                elif self.get(address) is None:  # otherwise another process was faster
+                    put(fresh, self.root / address)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         stored = self.get(address)
         if stored is None:
-            raise OSError(f"the teacher at {self.root / address} cannot be read back")
+            raise OSError(f"the teacher at {self.origin / address} cannot be read back")
         return stored
+
+    def _described(self, address: str) -> StoredTeacher | None:
+        """A teacher by its facts alone, whether or not its files are sound."""
+        try:
+            facts = json.loads((self.origin / address / FACTS).read_bytes())
+            del facts["files"]
+            return _stored(self.root / address, facts)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # one that is being uploaded has none yet
+            return None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
 
 from trainables.session import TrialConfig, TrialSession
+from trainables.storage import Folder
 
 REPORT_KEY = "report"
 """Key of a step's result; its value is a list with the one report, because Ray Tune flattens nested mappings."""
@@ -23,13 +26,16 @@ class StudyTrial(Trainable):  # type: ignore[misc]  # ray is not typed
 
     It never reports ``done``: the scheduler in the driver ends trials, because the rule and the records live there. The
     actor can be reused; what is expensive and equal between trials (torch, data on the device) stays in the process.
+    Whose folders may lie on an object store inherits from it, and says in ``place`` how to get at them.
     """
+
+    place: Callable[[str], Folder] = Path
 
     def setup(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
         """Starts or continues the trial of a config as ``TrialConfig.to_dict`` gives it, or ``PLACEHOLDER``."""
         _use_one_interop_thread()
         self._session = None  # the last trial's memory and processes go before the next one's come
-        self._session = None if config == PLACEHOLDER else TrialSession(TrialConfig.from_dict(config))
+        self._session = None if config == PLACEHOLDER else TrialSession(TrialConfig.from_dict(config), self.place)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turns the actor to another trial; always possible."""

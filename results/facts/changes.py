@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from results.facts.files import amendments, flat, read_document
+from results.places import Place
 
 _FOLLOWS = re.compile(r"id|arms\.[^.]+\.planned")  # what nobody wrote: it is worked out from the rest
 
@@ -28,7 +28,7 @@ class Change:
         return f"{self.key} from {before} to {after}"
 
 
-def changes(study_dir: Path) -> dict[int, tuple[Change, ...]]:
+def changes(study_dir: Place) -> dict[int, tuple[Change, ...]]:
     """What every amendment of a study changed in the study file before it.
 
     Args:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from results.errors import RootUnreadable, StudyNotFound, StudyUnreadable
+from results.places import Place, each, reason, remedy
 
 _AMENDMENT = re.compile(r"study(?:-([2-9]|[1-9][0-9]+))?\.yaml")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def find_study(root: Path, name: str) -> Path:
+def find_study(root: Place, name: str) -> Place:
     """The folder of a study.
 
     Args:
@@ -32,7 +32,7 @@ def find_study(root: Path, name: str) -> Path:
     """
     names = [path.name for path in study_dirs(root)]
     if name in names:
-        return Path(root) / name
+        return root / name
     if not names:
         there = f"{root} holds no study yet. Submit one, or give another --root"
     else:
@@ -41,7 +41,7 @@ def find_study(root: Path, name: str) -> Path:
     raise StudyNotFound(f"a study must exist to be asked about, but there is no study {name!r}; {there}")
 
 
-def study_dirs(root: Path) -> list[Path]:
+def study_dirs(root: Place) -> list[Place]:
     """Folders of all studies of a root, by name; empty when the root does not exist.
 
     Args:
@@ -53,20 +53,18 @@ def study_dirs(root: Path) -> list[Path]:
     Raises:
         RootUnreadable: The root is no folder, or cannot be read.
     """
-    root = Path(root)
     try:
-        folders = sorted(root.iterdir())  # glob would take an unreadable folder for an empty one
+        folders: list[Place] = sorted(root.iterdir())  # glob would take an unreadable folder for an empty one
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RootUnreadable(
-            f"the root must be a folder that can be read, got {root} ({error.strerror}). "
-            "Choose another with --root or THERMOTUNE_ROOT"
+            f"the root must be a folder that can be read, got {root} ({reason(error)}). {remedy(root)}"
         ) from error
-    return [folder for folder in folders if _may_be_study(folder)]
+    return [folder for folder, may_be in zip(folders, each(_may_be_study, folders), strict=True) if may_be]
 
 
-def amendments(study_dir: Path) -> list[tuple[int, Path]]:
+def amendments(study_dir: Place) -> list[tuple[int, Place]]:
     """The study files of a study: what it began with, and what ``resume --trials`` made of it since.
 
     Args:
@@ -80,7 +78,6 @@ def amendments(study_dir: Path) -> list[tuple[int, Path]]:
         StudyNotFound: There is no ``study.yaml`` in the folder.
         StudyUnreadable: The folder cannot be read.
     """
-    study_dir = Path(study_dir)
     try:
         names = {path.name for path in study_dir.iterdir()}  # glob would take an unreadable folder for an empty one
     except (FileNotFoundError, NotADirectoryError):
@@ -94,7 +91,7 @@ def amendments(study_dir: Path) -> list[tuple[int, Path]]:
     return sorted((int(m[1] or 1), study_dir / m[0]) for m in map(_AMENDMENT.fullmatch, names) if m)
 
 
-def read_document(path: Path) -> Mapping[str, Any]:  # Any: YAML, checked by whoever takes a value
+def read_document(path: Place) -> Mapping[str, Any]:  # Any: YAML, checked by whoever takes a value
     """A study file as it is written.
 
     Raises:
@@ -120,22 +117,22 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:  # Any: 
         yield prefix, value
 
 
-def malformed(path: Path, error: Exception) -> StudyUnreadable:
+def malformed(path: Place, error: Exception) -> StudyUnreadable:
     """What is said of a study file that thermotune did not write so."""
     return StudyUnreadable(
         f"a resolved study must be a YAML mapping as thermotune writes it, but {path} is not: {error}. Restore the file"
     )
 
 
-def _may_be_study(folder: Path) -> bool:
+def _may_be_study(folder: Place) -> bool:
     try:
         return (folder / "study.yaml").is_file()
     except PermissionError:
         return True
 
 
-def _unreadable(path: Path, error: OSError) -> StudyUnreadable:
+def _unreadable(path: Place, error: OSError) -> StudyUnreadable:
     return StudyUnreadable(
-        f"a study must be readable, but {path} is not ({error.strerror}). Give yourself the right to read it, or "
+        f"a study must be readable, but {path} is not ({reason(error)}). Give yourself the right to read it, or "
         "choose another root with --root or THERMOTUNE_ROOT"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from results.places import Place
 from results.schema import METRICS
 
 _AXIS = {
@@ -66,7 +66,7 @@ class Budget:
 class StudyFacts:
     """The part of a resolved study that reports, tracking and status need."""
 
-    study_dir: Path
+    study_dir: Place
     """Folder of the study."""
     id: str
     """32 hex digits, unique to the study wherever it is copied."""

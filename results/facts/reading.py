@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from results.errors import StudyUnreadable
 from results.facts.files import amendments, flat, malformed, read_document
 from results.facts.model import Budget, DataFacts, StudyFacts, TeacherFacts
 from results.facts.words import range_in_words, rule_in_words, sampler_in_words, stopping_in_words
+from results.places import Place
 
 
-def load_facts(study_dir: Path, *, first: bool = False) -> StudyFacts:
+def load_facts(study_dir: Place, *, first: bool = False) -> StudyFacts:
     """Reads the newest resolved study file of a study.
 
     Args:
@@ -27,7 +27,6 @@ def load_facts(study_dir: Path, *, first: bool = False) -> StudyFacts:
         StudyNotFound: There is no ``study.yaml`` in the folder.
         StudyUnreadable: The folder or file cannot be read, or the file is no YAML mapping, or lacks a fact.
     """
-    study_dir = Path(study_dir)
     amendment, path = amendments(study_dir)[0 if first else -1]
     document = read_document(path)
     try:
@@ -40,7 +39,7 @@ def load_facts(study_dir: Path, *, first: bool = False) -> StudyFacts:
         raise malformed(path, error) from error
 
 
-def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> StudyFacts:  # Any: YAML, checked below
+def _facts(study_dir: Place, amendment: int, document: Mapping[str, Any]) -> StudyFacts:  # Any: YAML, checked below
     search, seeds, stopping = document["search"], document["seeds"], document["stopping"]
     budget = document.get("budget") or {}
     mode = str(search["mode"])
@@ -87,7 +86,7 @@ def _facts(study_dir: Path, amendment: int, document: Mapping[str, Any]) -> Stud
     )
 
 
-def _data(study_dir: Path, recipe: Mapping[str, Any]) -> DataFacts:
+def _data(study_dir: Place, recipe: Mapping[str, Any]) -> DataFacts:
     """The data as ``environment.json`` describes them; reports of a study that lost this file go without."""
     try:
         known = json.loads((study_dir / "environment.json").read_text(encoding="utf-8"))["data"]

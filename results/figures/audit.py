@@ -7,22 +7,13 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.parts import (
-    APART,
-    FAILURE,
-    Axis,
-    axis_title,
-    color_bar,
-    heat,
-    position,
-    safe,
-    style,
-    value_range,
-    within,
-    without_tail,
-)
+from results.figures.colors import APART, FAILURE, heat
+from results.figures.parts import Axis, axis_title, color_bar, safe, style
+from results.figures.ranges import position, value_range, within, without_tail
 from results.formats import metric as metric_text
 from results.formats import setting as setting_text
+
+_HEIGHT = 430
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +82,10 @@ def audit_figure(points: Sequence[AuditPoint], *, axis: Axis, metric: str, epoch
                 )
             )
     if places:
-        color_bar(figure, axis, low, high)
+        color_bar(figure, axis, low, high, height=_HEIGHT)
     figure.update_xaxes(title_text=f"{axis_title(metric)} at epoch {epoch}")
     figure.update_yaxes(title_text=f"{axis_title(metric)} in the end", range=span)
-    style(figure, height=460)
+    style(figure, height=_HEIGHT, bar_title=axis.label if places else "")
     return figure
 
 

@@ -8,23 +8,14 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.parts import (
-    APART,
-    REFERENCE,
-    Axis,
-    axis_title,
-    color_bar,
-    heat,
-    position,
-    safe,
-    style,
-    value_range,
-    without_tail,
-)
-from results.formats import metric as metric_text
+from results.figures.colors import APART, REFERENCE, heat
+from results.figures.parts import Axis, axis_title, color_bar, safe, style
+from results.figures.ranges import position, value_range, without_tail
 from results.formats import setting as setting_text
 
 _CURVE_BINS = 24
+_HEIGHT = 430
+_POINTS = 60  # of a curve; more can hardly be seen and make the page heavy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +76,7 @@ def curves_figure(
             trace.update(name=f"best of the reference {safe(curve.arm)}", showlegend=True, line={"width": 3})
             figure.add_trace(trace)
     if places:
-        color_bar(figure, axis, low, high)
+        color_bar(figure, axis, low, high, height=_HEIGHT)
     drawn = [c for c in curves if c.arm != reference or c.trial == best_reference]
     usual = without_tail([c.values[-1] for c in drawn if c.full], metric)
     late = [
@@ -98,7 +89,7 @@ def curves_figure(
     everything = [scale * v for c in drawn for v in c.values]
     figure.update_yaxes(title_text=axis_title(metric), range=value_range(late or everything))
     figure.update_xaxes(title_text="epoch", range=[0.5, epochs + 0.5])
-    style(figure, height=460)
+    style(figure, height=_HEIGHT, bar_title=axis.label if places else "")
     return figure
 
 
@@ -108,16 +99,12 @@ def _curve_bundle(curves: Sequence[Curve], color: str, full: bool, axis: Axis, m
     ys: list[float | None] = []
     texts: list[str] = []
     for curve in curves:
-        xs += [*curve.epochs, None]
-        ys += [*(scale * v if math.isfinite(v) else None for v in curve.values), None]
+        kept = _evenly(len(curve.epochs))
+        xs += [*(curve.epochs[i] for i in kept), None]
+        ys += [*(round(scale * v, 4) if math.isfinite(v := curve.values[i]) else None for i in kept), None]
         at = "" if curve.x is None else f", {safe(axis.label)} {setting_text(curve.x)}"
-        texts += [
-            *(
-                f"{curve.trial}{at}<br>epoch {e}: {metric_text(metric, v)}"
-                for e, v in zip(curve.epochs, curve.values, strict=True)
-            ),
-            "",
-        ]
+        texts += [f"{curve.trial}{at}"] * len(kept) + [""]
+    unit = "%{y:.2f} %" if metric.endswith("accuracy") else "%{y:.4f} nats"
     lone = all(len(c.epochs) == 1 for c in curves)
     return go.Scatter(
         x=xs,
@@ -127,6 +114,13 @@ def _curve_bundle(curves: Sequence[Curve], color: str, full: bool, axis: Axis, m
         marker={"color": color, "size": 4},
         opacity=0.95 if full else 0.35,
         text=texts,
-        hovertemplate="%{text}<extra></extra>",
+        hovertemplate=f"%{{text}}<br>epoch %{{x}}: {unit}<extra></extra>",
         showlegend=False,
     )
+
+
+def _evenly(n: int) -> list[int]:
+    """Which of n epochs are drawn, first and last among them."""
+    if n <= _POINTS:
+        return list(range(n))
+    return [round(i * (n - 1) / (_POINTS - 1)) for i in range(_POINTS)]

@@ -8,17 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.parts import (
-    arm_colors,
-    arm_symbols,
-    axis_title,
-    safe,
-    show_level,
-    style,
-    value_range,
-    within,
-    without_tail,
-)
+from results.figures.colors import arm_colors, arm_symbols
+from results.figures.parts import axis_title, safe, show_level, style
+from results.figures.ranges import value_range, within, without_tail
 from results.formats import metric as metric_text
 from results.formats import setting as setting_text
 from results.statistics import MeanInterval
@@ -92,7 +84,7 @@ def students_figure(
             )
     figure.update_yaxes(range=span)
     figure.update_yaxes(title_text=axis_title(metric), row=1, col=1)
-    figure.update_xaxes(title_text="DA: mean probability of a wrong class", row=1, col=1)
-    figure.update_xaxes(title_text="DV: spread of these (standard deviation)", row=1, col=2)
+    figure.update_xaxes(title_text="DA (mean)", row=1, col=1)
+    figure.update_xaxes(title_text="DV (standard<br>deviation)", row=1, col=2)
     style(figure, height=440)
     return figure

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.parts import arm_colors, arm_symbols, axis_title, safe, style, value_range, within, without_tail
+from results.figures.colors import arm_colors, arm_symbols
+from results.figures.parts import axis_title, safe, style
+from results.figures.ranges import value_range, within, without_tail
 from results.formats import percent
 
 

@@ -1,38 +1,22 @@
-"""What the figures share: axes, colours, ranges, style."""
+"""What the figures share: axes, titles, bars of colours, style."""
 
 from __future__ import annotations
 
 import html
-import itertools
-import math
-import statistics
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.formats import metric_words, setting
+from results.figures.colors import FADED, FRAME, GRID, HEAT, INK, REFERENCE, merit_scale
+from results.figures.ranges import log_ticks, position, without_tail_ends
+from results.formats import metric_words
 from results.statistics import MeanInterval
 
-INK = "#1f2933"
-FADED = "#9aa5b1"
-GRID = "#eef1f4"
-FRAME = "#cbd2d9"
-STOPPED = "#c3ccd5"
-WAITING = "#8fb4d9"
-TROUBLE = "#e8a33d"
-LATE = "#b45309"
-FAILURE = "#c81e1e"
-APART = "#6b7785"
-"""For what has no place on the axis that gives the others their colour."""
-ARMS = ("#2563a8", "#a8540e", "#0f766e", "#7a3e9d", "#8a6d00")
-REFERENCE = "#111111"
-SYMBOLS = ("circle", "square", "pentagon", "cross", "hourglass", "diamond")
-"""Markers; triangles are kept for what lies off the scale."""
-HEAT = ((0.0, "#2b3a9b"), (0.25, "#1a78b8"), (0.5, "#15876a"), (0.75, "#cf7a12"), (1.0, "#b3152d"))
-"""Cold to hot, every step dark enough for a white page; the middle is no paler than the ends."""
-
-_TAIL = 6.0  # values further below the median than so many times the best lies above it are drawn at the edge
+_TITLE = 28  # letters of a line in the title of an axis
+_BAR_HEIGHT = 46  # pixels, with title and ticks
+_BAR_TITLE = 24  # of these above the bar; plotly sets a title of its own partly on the bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +29,57 @@ class Axis:
     """Whether the axis is logarithmic."""
 
 
-def position(value: float, log: bool) -> float:
-    """Where a value stands on a linear or logarithmic axis."""
-    return math.log10(value) if log else value
+def merit_axis(values: Sequence[float], *, metric: str, mode: str, height: int) -> dict[str, object]:
+    """Layout of the colour axis of a metric: a few bad values do not take the scale, they have its bad end's colour.
+
+    Args:
+        values: As drawn, in percent or nats.
+        metric: Name of the metric.
+        mode: ``max`` or ``min``.
+        height: Of the figure, in pixels.
+    """
+    low, high = without_tail_ends(values, metric)
+    return {
+        "colorscale": merit_scale(mode),
+        "cmin": low,
+        "cmax": high,
+        "colorbar": bar(height),
+    }
 
 
-def heat(place: float) -> str:
-    """Colour of a place 0..1 between cold and hot."""
-    for (low, cold), (high, warm) in itertools.pairwise(HEAT):
-        if place <= high:
-            share = max(0.0, (place - low) / (high - low))
-            mixed = [round(a + (b - a) * share) for a, b in zip(_rgb(cold), _rgb(warm), strict=True)]
-            return "#{:02x}{:02x}{:02x}".format(*mixed)
-    return HEAT[-1][1]
+def bar(height: int) -> dict[str, object]:
+    """Layout of a bar of colours above a figure of this height, where it leaves a narrow page its width."""
+    return {
+        "orientation": "h",
+        "x": 0.5,
+        "yref": "container",  # plotly sets titles of axes askew around a bar that moves with the axes
+        "y": 1 - _BAR_TITLE / (height + _BAR_HEIGHT),
+        "yanchor": "top",
+        "ypad": 0,
+        "len": 1.0,
+        "xpad": 0,
+        "thickness": 10,
+        "outlinewidth": 0,
+    }
 
 
-def _rgb(color: str) -> tuple[int, ...]:
-    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+def short(name: str, most: int = 14) -> str:
+    """A name cut so that a narrow page has room for more than it."""
+    return name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Exponents of the ticks between two exponents: 1, 3, 10, 30 ...; powers of ten only over many decades."""
-    steps = (1.0,) if high - low > 4 else (1.0, 3.0)
-    places = [e + math.log10(s) for e in range(math.floor(low), math.ceil(high) + 1) for s in steps]
-    inside = [p for p in places if low - 1e-9 <= p <= high + 1e-9]
-    return inside if len(inside) >= 2 else sorted({low, *inside, high})
+def tick(exponent: float) -> str:
+    """What stands at a tick of a log axis: 0.03, 1, 1000."""
+    return f"{10**exponent:g}"
 
 
-def color_bar(figure: go.Figure, axis: Axis, low: float, high: float) -> None:
-    """The scale of colours beside a figure, from one position on the axis to another."""
+def wrapped(text: str) -> str:
+    """A long title in lines that fit on a telephone."""
+    return "<br>".join(textwrap.wrap(text, _TITLE, break_long_words=False))
+
+
+def color_bar(figure: go.Figure, axis: Axis, low: float, high: float, *, height: int) -> None:
+    """The scale of colours above a figure, from one position on the axis to another."""
     ticks = log_ticks(low, high) if axis.log else None
     figure.add_trace(
         go.Scatter(
@@ -88,42 +94,13 @@ def color_bar(figure: go.Figure, axis: Axis, low: float, high: float) -> None:
                 "colorscale": [list(step) for step in HEAT],
                 "showscale": True,
                 "colorbar": {
-                    "title": {"text": safe(axis.label), "side": "right"},
-                    "thickness": 12,
-                    "outlinewidth": 0,
+                    **bar(height),
                     "tickvals": ticks,
-                    "ticktext": [setting(10**t) for t in ticks] if ticks is not None else None,
+                    "ticktext": [tick(t) for t in ticks] if ticks is not None else None,
                 },
             },
         )
     )
-
-
-def without_tail(values: Sequence[float], metric: str) -> list[float]:
-    """The values without those far on the bad side of their median, which would squash the rest."""
-    if len(values) < 3:
-        return list(values)
-    middle = statistics.median(values)
-    sign = -1 if metric.endswith("loss") else 1
-    spread = max(sign * (v - middle) for v in values)
-    return [v for v in values if sign * (middle - v) <= _TAIL * spread]
-
-
-def value_range(values: Sequence[float]) -> list[float] | None:
-    """Axis range around the finite values, with some room; None without any."""
-    finite = [v for v in values if math.isfinite(v)]
-    if not finite:
-        return None
-    low, high = min(finite), max(finite)
-    pad = 0.08 * (high - low) or 0.02 * abs(high) or 1.0
-    return [low - pad, high + pad]
-
-
-def within(values: Sequence[float], span: Sequence[float], symbol: str) -> tuple[list[float], list[str]]:
-    """Values with those off the scale moved to its edge, and their markers: triangles point to where these are."""
-    margin = 0.015 * (span[1] - span[0])
-    shown = [min(span[1] - margin, max(span[0] + margin, v)) for v in values]
-    return shown, ["triangle-down" if v < span[0] else "triangle-up" if v > span[1] else symbol for v in values]
 
 
 def axis_title(metric: str) -> str:
@@ -144,8 +121,8 @@ def show_axis(figure: go.Figure, axis: Axis, values: Sequence[float], *, row: in
         pad = 0.04 * ((high - low) or 1.0)
         figure.update_xaxes(type="log", range=[low - pad, high + pad], dtick=1)
         ticks = log_ticks(low, high)
-        figure.update_xaxes(tickmode="array", tickvals=[10**t for t in ticks], ticktext=[setting(10**t) for t in ticks])
-    figure.update_xaxes(title_text=safe(axis.label), row=row, col=col)
+        figure.update_xaxes(tickmode="array", tickvals=[10**t for t in ticks], ticktext=[tick(t) for t in ticks])
+    figure.update_xaxes(title_text=wrapped(safe(axis.label)), row=row, col=col)
 
 
 def show_level(
@@ -171,16 +148,28 @@ def show_level(
     figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=label, line=line), row=1, col=1)
 
 
-def arm_symbols(arms: Sequence[str], *, per_symbol: int = 1) -> Mapping[str, str]:
-    """A marker for each arm, so that colour is not all that tells them apart; so many arms share one."""
-    return {arm: SYMBOLS[i // per_symbol % len(SYMBOLS)] for i, arm in enumerate(arms)}
+def style(figure: go.Figure, *, height: int, bar_title: str = "") -> None:
+    """Gives the figure the house's looks.
 
-
-def style(figure: go.Figure, *, height: int) -> None:
-    """Gives the figure the house's looks; height in pixels."""
+    Args:
+        figure: The figure.
+        height: In pixels, without the room for a bar of colours.
+        bar_title: What the colours mean, where there is such a bar.
+    """
+    above = _BAR_HEIGHT if bar_title else 0
     figure.update_layout(
-        height=height,
-        margin={"l": 64, "r": 16, "t": 26, "b": 48},
+        template="none",
+        height=height + above,
+        title={
+            "text": safe(bar_title),
+            "font": {"size": 14},
+            "x": 0.5,
+            "xref": "paper",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 5},
+        },
+        margin={"l": 64, "r": 16, "t": 26 + above, "b": 48},
         font={
             "family": "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif",
             "size": 13,
@@ -188,17 +177,17 @@ def style(figure: go.Figure, *, height: int) -> None:
         },
         paper_bgcolor="white",
         plot_bgcolor="white",
-        legend={"orientation": "h", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom", "tracegroupgap": 0},
         hoverlabel={"bgcolor": "white", "bordercolor": FADED, "font": {"color": INK}},
     )
     figure.update_xaxes(
-        showgrid=True, gridcolor="#eef1f4", zeroline=False, linecolor="#cbd2d9", ticks="outside", tickcolor="#cbd2d9"
+        showgrid=True,
+        gridcolor=GRID,
+        zeroline=False,
+        linecolor=FRAME,
+        ticks="outside",
+        tickcolor=FRAME,
+        title_standoff=8,
+        automargin=True,
     )
-    figure.update_yaxes(gridcolor="#eef1f4", zeroline=False, linecolor="#cbd2d9", automargin=True)
-
-
-def arm_colors(arms: Sequence[str], reference: str | None) -> Mapping[str, str]:
-    """A colour for each arm; black for the reference."""
-    others = [arm for arm in arms if arm != reference]
-    colors = {arm: ARMS[i % len(ARMS)] for i, arm in enumerate(others)}
-    return {**colors, reference: REFERENCE} if reference is not None else colors
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=FRAME, title_standoff=10, automargin=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.parts import FAILURE, STOPPED, TROUBLE, WAITING, safe, style
+from results.figures.colors import ARMS, FAILURE, INK, STOPPED, TROUBLE, WAITING
+from results.figures.parts import safe, style
 
 _COLUMNS = 4  # arms side by side
 _LABELLED = 0.06  # share of the tallest bar that a part needs to have room for its number
@@ -61,7 +62,7 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
         vertical_spacing=90 / height if rows > 1 else None,
     )
     parts: tuple[tuple[str, str, Callable[[Fate], int]], ...] = (
-        ("went on", "#2563a8", lambda f: f.went_on),
+        ("went on", ARMS[0], lambda f: f.went_on),
         ("wait here", WAITING, lambda f: f.waiting),
         ("stopped here", STOPPED, lambda f: f.stopped),
         ("diverged before the next", FAILURE, lambda f: f.diverged),
@@ -86,6 +87,7 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
                         text=[str(h) if h >= _LABELLED * tallest else "" for h in heights],
                         textposition="inside",
                         insidetextanchor="middle",
+                        insidetextfont={"color": "white" if fill in (ARMS[0], FAILURE) else INK},
                         textangle=0,
                         hovertemplate=f"%{{x}}: %{{y}} {name}<extra>{safe(arm)}</extra>",
                     ),
@@ -97,6 +99,7 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
                 x=names,
                 y=[f.reached for f in rungs],
                 text=[f"<b>{f.reached}</b>" for f in rungs],
+                textfont={"size": 11},
                 mode="text",
                 textposition="top center",
                 showlegend=False,
@@ -105,7 +108,15 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
             row=row,
             col=column,
         )
+        figure.update_xaxes(
+            tickmode="array",
+            tickvals=names,
+            ticktext=[name.removeprefix("epoch ").replace("start", "0") for name in names],  # for a narrow page
+            row=row,
+            col=column,
+        )
     figure.update_layout(barmode="stack", bargap=0.25, uniformtext={"minsize": 11, "mode": "show"})
+    figure.update_xaxes(title_text="epoch", row=rows)
     figure.update_yaxes(range=[0, 1.12 * tallest])
     figure.update_yaxes(title_text="trials", col=1)
     style(figure, height=height)

@@ -13,20 +13,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from results.figures.parts import (
-    REFERENCE,
-    SYMBOLS,
-    Axis,
-    arm_colors,
-    arm_symbols,
-    heat,
-    safe,
-    show_axis,
-    style,
-    value_range,
-    within,
-    without_tail,
-)
+from results.figures.colors import APART, REFERENCE, SYMBOLS, arm_colors, arm_symbols, heat
+from results.figures.parts import Axis, safe, show_axis, style
+from results.figures.ranges import value_range, within, without_tail
 from results.formats import setting as setting_text
 
 EXAMPLE = (0.4, 0.22, 0.13, 0.08, 0.06, 0.04, 0.03, 0.02, 0.012, 0.008)
@@ -102,8 +91,7 @@ def example_figure(best: float | None) -> go.Figure:
         rows=1,
         cols=2,
         column_widths=[0.6, 0.4],
-        horizontal_spacing=0.11,
-        subplot_titles=["probabilities in the gradient", "stationary threshold (%)"],
+        horizontal_spacing=0.18,
     )
     ranks = list(range(1, len(EXAMPLE) + 1))
     for i, alpha in enumerate(EXPONENTS):
@@ -116,7 +104,7 @@ def example_figure(best: float | None) -> go.Figure:
             x=curve,
             y=[100 * stationary_threshold(EXAMPLE, float(alpha)) for alpha in curve],
             mode="lines",
-            line={"color": "#52606d", "width": 1.5},
+            line={"color": APART, "width": 1.5},
             hovertemplate="alpha %{x:.2f}: %{y:.2f} %<extra></extra>",
             showlegend=False,
         ),
@@ -141,11 +129,11 @@ def example_figure(best: float | None) -> go.Figure:
     )
     if best is not None:
         _mark_best(figure, ranks, best)
-    figure.update_xaxes(title_text="rank of the class", dtick=1, row=1, col=1)
-    figure.update_yaxes(title_text="probability (%)", rangemode="tozero", row=1, col=1)
+    figure.update_xaxes(title_text="rank of the class", dtick=3, tick0=1, row=1, col=1)
+    figure.update_yaxes(title_text="probability in the gradient (%)", rangemode="tozero", row=1, col=1)
     figure.update_xaxes(title_text="alpha", row=1, col=2)
+    figure.update_yaxes(title_text="stationary threshold (%)", row=1, col=2)
     style(figure, height=440)
-    figure.update_layout(margin={"t": 44})
     return figure
 
 

@@ -9,60 +9,17 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.parts import (
-    ARMS,
-    FAILURE,
-    LATE,
-    SYMBOLS,
-    Axis,
-    arm_colors,
-    arm_symbols,
-    axis_title,
-    safe,
-    show_axis,
-    show_level,
-    style,
-    value_range,
-    within,
-    without_tail,
-)
+from results.figures.colors import ARMS, SYMBOLS, arm_colors, arm_symbols
+from results.figures.parts import Axis, axis_title, safe, show_axis, show_level, style
+from results.figures.ranges import value_range, within, without_tail
+from results.figures.ridge import RidgeLevel
+from results.figures.strip import ExploredPoint, show_strip
 from results.formats import metric as metric_text
 from results.formats import setting as setting_text
 from results.schema import TrialState
 from results.statistics import MeanInterval
 
 _KEY_ENTRIES = 10  # with more the key would take the figure's place; then it names the arms only
-_UNTRAINED = "failed to train"
-_STRIP = {TrialState.PRUNED: "stopped early", TrialState.DIVERGED: "diverged", TrialState.FAILED: "failed"}
-_ROWS: Mapping[str, str] = {
-    "stopped early": "line-ns-open",
-    _UNTRAINED: "circle-x-open",
-    "diverged": "x",
-    "failed": "square",
-}
-"""Rows of the strip from above, each with its marker."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExploredPoint:
-    """An explored trial in the plane of temperature and metric."""
-
-    trial: str
-    arm: str
-    x: float
-    """Value on the temperature axis."""
-    y: float | None
-    """The metric at its last epoch; None if it has none."""
-    epochs: int
-    state: TrialState
-    trained: bool = True
-    """Whether it learned anything: was right more often than by chance in some epoch."""
-
-    @property
-    def trouble(self) -> str | None:
-        """Why it has no place among the trials trained to the end; None if it has."""
-        stayed = self.state in (TrialState.COMPLETED, TrialState.PRUNED) and not self.trained
-        return _UNTRAINED if stayed else _STRIP.get(self.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +42,7 @@ def temperature_figure(
     metric: str,
     reference: str | None,
     baseline: MeanInterval | None,
+    ridges: Mapping[str, Sequence[RidgeLevel]] | None = None,
 ) -> go.Figure:
     """Metric against temperature: full trials above, those that ended early (if any) in a strip of their own below.
 
@@ -96,6 +54,7 @@ def temperature_figure(
         metric: Name of the metric, ``split/name``.
         reference: The reference arm, drawn in black.
         baseline: Its confirmed level, drawn as a line with its interval.
+        ridges: The metric at the best learning rate by arm, drawn as a line with its spread; arms may be left out.
 
     Returns:
         A figure; its y range follows trials trained to the end and confirmed values only.
@@ -114,6 +73,8 @@ def temperature_figure(
     span = value_range(without_tail(explored, metric) + certain)
     if baseline is not None:
         show_level(figure, baseline, scale=scale, name=str(reference))
+    for arm, levels in (ridges or {}).items():
+        _ridge(figure, levels, arm, color[arm], metric, scale)
     for arm in arms:
         symbol_of_arm = symbol.get(arm, SYMBOLS[0])
         of_arm = [p for p in full if p.arm == arm]
@@ -122,7 +83,7 @@ def temperature_figure(
     for candidate in confirmed:
         _confirmed(figure, candidate, color[candidate.arm], metric, scale, in_key)
     if rows == 2:
-        _strip(figure, points, color, metric)
+        show_strip(figure, points, color, metric)
     figure.update_yaxes(title_text=axis_title(metric), range=span, row=1, col=1)
     style(figure, height=560 + (0 if in_key else 11 * len(arms)))
     show_axis(figure, axis, [p.x for p in points] + [c.x for c in confirmed], row=rows)
@@ -156,6 +117,36 @@ def _marks(
             row=1,
             col=1,
         )
+
+
+def _ridge(figure: go.Figure, levels: Sequence[RidgeLevel], arm: str, color: str, metric: str, scale: float) -> None:
+    """Medians at the best learning rate, joined, each with its spread."""
+    figure.add_trace(
+        go.Scatter(
+            x=[level.x for level in levels],
+            y=[scale * level.median for level in levels],
+            error_y={
+                "type": "data",
+                "array": [scale * (level.high - level.median) for level in levels],
+                "arrayminus": [scale * (level.median - level.low) for level in levels],
+                "color": color,
+                "thickness": 1.2,
+                "width": 4,
+            },
+            mode="lines+markers",
+            name=f"{safe(arm)}, median at the best lr",
+            line={"color": color, "width": 2.5},
+            marker={"color": color, "symbol": "line-ew-open", "size": 9, "line": {"width": 2.5}},
+            text=[
+                f"{safe(arm)}, around {setting_text(level.x)}: median {metric_text(metric, level.median)} of {level.n} "
+                f"trials at the best lr, {metric_text(metric, level.low)} to {metric_text(metric, level.high)}"
+                for level in levels
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
 
 
 def _confirmed(
@@ -192,47 +183,6 @@ def _confirmed(
             hovertemplate="%{text}<extra></extra>",
         ),
         row=1,
-        col=1,
-    )
-
-
-def _strip(figure: go.Figure, points: Sequence[ExploredPoint], color: Mapping[str, str], metric: str) -> None:
-    """The lower panel: where trials ended early or learned nothing, whatever their value."""
-    rows = [label for label in _ROWS if any(p.trouble == label for p in points)]
-    for label in rows:
-        ended = [p for p in points if p.trouble == label]
-        if ended:
-            red, amber = label == "diverged", label == _UNTRAINED
-            figure.add_trace(
-                go.Scatter(
-                    x=[p.x for p in ended],
-                    y=[label] * len(ended),
-                    mode="markers",
-                    showlegend=False,
-                    marker={
-                        "color": FAILURE if red else LATE if amber else [color[p.arm] for p in ended],
-                        "symbol": _ROWS[label],
-                        "size": 9 if red or amber else 12,
-                        "opacity": 0.9 if red or amber else 0.55,
-                        "line": {"width": 0 if red else 1.5},
-                    },
-                    text=[
-                        f"{p.trial} ({safe(p.arm)}) {label} at epoch {p.epochs}, last {metric_text(metric, p.y)}, "
-                        f"at {setting_text(p.x)}"
-                        for p in ended
-                    ],
-                    hovertemplate="%{text}<extra></extra>",
-                ),
-                row=2,
-                col=1,
-            )
-    figure.update_yaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=rows[::-1],
-        range=[-0.6, max(0, len(rows) - 1) + 0.6],
-        showgrid=False,
-        row=2,
         col=1,
     )
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.parts import ARMS, FADED, log_ticks, safe, style
+from results.figures.colors import ARMS, FADED
+from results.figures.parts import safe, style, tick
+from results.figures.ranges import log_ticks
 from results.formats import setting as setting_text
 
 
@@ -80,7 +82,7 @@ def timescales_figure(points: Sequence[TimescalePoint]) -> go.Figure:
             title_text=f"{title} learning time (sum of lr)",
             tickmode="array",
             tickvals=[10**t for t in ticks],
-            ticktext=[setting_text(10**t) for t in ticks],
+            ticktext=[tick(t) for t in ticks],
         )
     style(figure, height=480)
     return figure

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from results.facts import StudyFacts
+from results.places import Place
 from results.query import StudyView, Trial
 from results.report.audit import audit
 from results.report.evidence import arm_results, calibrations, signals, teachers
@@ -16,17 +16,19 @@ from results.report.model import ArmCount, Best, Candidate, Progress, Report, Ti
 from results.report.notes import notes, run_on, steps
 from results.report.openings import openings_of
 from results.report.pareto import pareto
+from results.report.snippet import study_file
 from results.report.stability import stability
+from results.report.standing import against_reference, is_ranked, seeds_to_decide, standings
 from results.report.trials import settings_of
 from results.report.wording import verdict
 from results.schema import Stage, StudyState, TrialState
-from results.statistics import Comparison, compare, mean_interval
+from results.statistics import SAME_DIGITS, mean_interval
 
 TOP = 10
 """Explored trials that a report lists."""
 
 
-def build(study_dir: Path, *, command: str = "thermotune") -> Report:
+def build(study_dir: Place, *, command: str = "thermotune") -> Report:
     """Makes the report of a study from its records, at any time in its life.
 
     Args:
@@ -69,7 +71,10 @@ class _Builder:
         challenger = self._leader(reference=False) if self.confirmed else None
         reference = self._leader(reference=True)
         best = self._best()
-        comparison = self._comparison(challenger, reference)
+        comparisons = against_reference(self.facts, self.candidates, reference, self.ended) if self.confirmed else {}
+        comparison = comparisons.get(challenger.trial) if challenger else None
+        standing = standings(self.facts, self.candidates, comparisons) if self.confirmed else ()
+        needed = seeds_to_decide(comparison)
         progress = self._progress()
         openings = openings_of(self.view)
         return Report(
@@ -83,14 +88,16 @@ class _Builder:
             derived=self.facts.derived,
             reference_arm=self.facts.reference,
             progress=progress,
-            verdict=verdict(self.facts, progress, best, challenger, reference, comparison, self.candidates),
+            verdict=verdict(
+                self.facts, progress, best, challenger, reference, comparison, self.candidates, standing, needed
+            ),
             best=best,
             candidates=self.candidates,
             earlier=self.earlier,
             challenger=challenger,
             reference=reference,
             comparison=comparison,
-            arms=arm_results(self.view, self.candidates, reference, self.ended) if self.confirmed else (),
+            arms=arm_results(self.view, self.candidates, comparisons) if self.confirmed else (),
             calibration=calibrations(self.view, self.candidates),
             teachers=self.teachers,
             signals=signals(self.view, self._notable()),
@@ -113,8 +120,10 @@ class _Builder:
                 trials=self.ended,
                 test_openings=openings,
             ),
-            steps=steps(self.view, best, self.command),
+            steps=steps(self.view, best, self.candidates, needed, self.command),
             run_on=run_on(self.view),
+            standings=standing,
+            seeds_needed=needed,
             view=self.view,
         )
 
@@ -207,7 +216,7 @@ class _Builder:
         """Sorts candidates: diverged ones last, then those that lost seeds, then by the mean on validation."""
         measured = candidate.validation
         lost = candidate.ended - (measured.n if measured else 0)
-        return bool(candidate.diverged), lost, self._rank(measured.mean if measured else None)
+        return bool(candidate.diverged), lost, self._rank(round(measured.mean, SAME_DIGITS) if measured else None)
 
     def _rank(self, value: float | None) -> float:
         """Sorts the best value first and missing ones last."""
@@ -219,7 +228,7 @@ class _Builder:
         """Best candidate by mean validation metric that diverged on no seed; the candidates are sorted so."""
         for candidate in self.candidates:
             is_reference = candidate.arm == self.facts.reference
-            if is_reference == reference and candidate.validation is not None and not candidate.diverged:
+            if is_reference == reference and is_ranked(candidate):
                 return candidate
         return None
 
@@ -234,52 +243,36 @@ class _Builder:
         rule = f"{self.facts.epoch_rule} epoch"
         confirmed = self._first() if self.confirmed else None
         if confirmed is not None and confirmed.validation is not None:
-            return Best(
-                trial=confirmed.trial,
-                arm=confirmed.arm,
-                reference=confirmed.arm == self.facts.reference,
-                settings=confirmed.settings,
-                value=confirmed.validation.mean,
-                source=f"validation split, {rule}, mean over {confirmed.validation.n} confirm seeds",
-                confirmed=True,
-                origin=next(t.origin for t in self.explored if t.trial == confirmed.trial),
-                retrain=f"{self.command} train {self.facts.name} {confirmed.trial}",
-            )
-        if self.confirmed:
-            return None
+            source = f"validation split, {rule}, mean over {confirmed.validation.n} confirm seeds"
+            trial = next(t for t in self.explored if t.trial == confirmed.trial)
+            return self._as_best(trial, confirmed.validation.mean, source, confirmed=True)
         done = self._full(self.explored)
-        if not done:
+        if self.confirmed or not done:
             return None
         first = min(done, key=lambda t: self._rank(t.value))
         assert first.value is not None
         seeds = "one seed" if len(first.seeds) <= 1 else f"{len(first.seeds)} seeds"
+        source = f"validation split, {rule}, search stage only, {seeds}: not confirmed"
+        return self._as_best(first, first.value, source, confirmed=False)
+
+    def _as_best(self, trial: Trial, value: float, source: str, *, confirmed: bool) -> Best:
         return Best(
-            trial=first.trial,
-            arm=first.arm,
-            reference=first.arm == self.facts.reference,
-            settings=settings_of(self.view, first),
-            value=first.value,
-            source=f"validation split, {rule}, search stage only, {seeds}: not confirmed",
-            confirmed=False,
-            origin=first.origin,
-            retrain=f"{self.command} train {self.facts.name} {first.trial}",
+            trial=trial.trial,
+            arm=trial.arm,
+            reference=trial.arm == self.facts.reference,
+            settings=settings_of(self.view, trial),
+            value=value,
+            source=source,
+            confirmed=confirmed,
+            origin=trial.origin,
+            retrain=f"{self.command} train {self.facts.name} {trial.trial}",
+            recipe=trial.recipe,
+            study_file=study_file(self.view, trial),
         )
 
     @staticmethod
     def _full(trials: Sequence[Trial]) -> list[Trial]:
         return [t for t in trials if t.state is TrialState.COMPLETED and t.value is not None and math.isfinite(t.value)]
-
-    def _comparison(self, challenger: Candidate | None, reference: Candidate | None) -> Comparison | None:
-        if challenger is None or reference is None:
-            return None
-        fully_tuned = not self.facts.varies(reference.arm)
-        return compare(
-            challenger.test_by_seed,
-            reference.test_by_seed,
-            mode=self.facts.test_mode,
-            candidate_trials=self.ended[challenger.arm],
-            reference_trials=None if fully_tuned else self.ended[reference.arm],
-        )
 
     def _progress(self) -> Progress:
         return Progress(

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from results import formats
 from results.errors import ResultsError
 from results.facts import StudyFacts
+from results.places import Place
 from results.report.build import build
 from results.report.model import Best, Candidate, Report, Step
 from results.report.recipe_differences import RecipeDifference, recipe_cautions, recipe_differences
 from results.schema import Stage, StudyState
-from results.statistics import Outcome, PairedDifference, paired_difference
-
-LEVEL = 0.05
-"""Chance to name any difference by mistake, over all differences of a comparison together."""
+from results.statistics import LEVEL, Outcome, PairedDifference, holm, paired_difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +67,7 @@ class StudiesComparison:
     steps: tuple[Step, ...]
 
 
-def compare_studies(dirs: Sequence[Path], *, command: str = "thermotune") -> StudiesComparison:
+def compare_studies(dirs: Sequence[Place], *, command: str = "thermotune") -> StudiesComparison:
     """Sets studies side by side; the first is what the others are measured by.
 
     A study is represented by its best configuration. Differences are paired by confirm seed, and their p values are
@@ -86,8 +83,8 @@ def compare_studies(dirs: Sequence[Path], *, command: str = "thermotune") -> Stu
     Raises:
         ResultsError: There are fewer than two folders, or one stands there twice; else as ``build``.
     """
-    if len({Path(folder).resolve() for folder in dirs}) < max(2, len(dirs)):
-        given = ", ".join(Path(folder).name for folder in dirs) or "none"
+    if len({folder.resolve() for folder in dirs}) < max(2, len(dirs)):
+        given = ", ".join(folder.name for folder in dirs) or "none"
         raise ResultsError(f"a comparison needs two or more different studies, got {given}. Name each study once")
     studies = [_study(build(folder, command=command)) for folder in dirs]
     first, *others = studies
@@ -101,26 +98,6 @@ def compare_studies(dirs: Sequence[Path], *, command: str = "thermotune") -> Stu
             if study.state in (StudyState.NEW, StudyState.INTERRUPTED)
         ),
     )
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction of p values for being several.
-
-    Args:
-        p: p values, 0..1.
-
-    Returns:
-        The corrected ones in the same order: with each below a level, the chance of any false alarm is below it.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    corrected, least = [0.0] * len(p), 0.0
-    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        least = max(least, min(1.0, (len(p) - rank) * p[place]))
-        corrected[place] = least
-    return corrected
 
 
 def _study(report: Report) -> ComparedStudy:

@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 
 from results.query import StudyView, Trial
 from results.report.model import ArmResult, Calibration, Candidate, Signal, TeacherRow
+from results.report.standing import is_ranked
 from results.report.trials import number
 from results.schema import Stage, TrialState
-from results.statistics import compare
+from results.statistics import Comparison
 
 SEVERAL = 3
 """Arms from which on each is set against the reference in a table; with two the verdict says it all."""
 
 
 def arm_results(
-    view: StudyView, candidates: Sequence[Candidate], reference: Candidate | None, trials: Mapping[str, int]
+    view: StudyView, candidates: Sequence[Candidate], comparisons: Mapping[str, Comparison]
 ) -> tuple[ArmResult, ...]:
     """The best candidate of every arm, each against the reference's.
 
     Args:
         view: The records.
         candidates: Confirmed candidates, best first.
-        reference: The reference's best, None if it has none.
-        trials: Explored trials that ended, by arm.
+        comparisons: Against the reference, by the candidate's trial.
 
     Returns:
         One result an arm that has a candidate, in the order of the study file; none with fewer than ``SEVERAL`` arms or
@@ -33,24 +33,18 @@ def arm_results(
     facts = view.facts
     if facts.reference is None or len(facts.arms) < SEVERAL:
         return ()
-    results = []
-    for arm in facts.arms:
-        best = next((c for c in candidates if c.arm == arm and c.validation and not c.diverged), None)
-        if best is None:
-            continue
-        comparison = None
-        if reference is not None and best is not reference:
-            comparison = compare(
-                best.test_by_seed,
-                reference.test_by_seed,
-                mode=facts.test_mode,
-                candidate_trials=trials.get(arm, 0),
-                reference_trials=trials.get(reference.arm, 0) if facts.varies(reference.arm) else None,
-            )
-        results.append(
-            ArmResult(arm=arm, trial=best.trial, settings=best.settings, test=best.test, comparison=comparison)
+    bests = (next((c for c in candidates if c.arm == arm and is_ranked(c)), None) for arm in facts.arms)
+    return tuple(
+        ArmResult(
+            arm=best.arm,
+            trial=best.trial,
+            settings=best.settings,
+            test=best.test,
+            comparison=comparisons.get(best.trial),
         )
-    return tuple(results)
+        for best in bests
+        if best is not None
+    )
 
 
 def calibrations(view: StudyView, candidates: Sequence[Candidate]) -> tuple[Calibration, ...]:

@@ -11,7 +11,7 @@ from results.report.audit import Audit
 from results.report.pareto import Pareto
 from results.report.stability import StabilityBin
 from results.schema import Stage, StudyState, TrialState
-from results.statistics import Comparison, MeanInterval, Outcome
+from results.statistics import Comparison, MeanInterval, Outcome, SeedsNeeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +66,37 @@ class Best:
     """Why its values were tried, in words; None in older studies."""
     retrain: str
     """The command that trains it again."""
+    recipe: Mapping[str, object]
+    """Its whole recipe, nested as in a study file; nothing is rounded."""
+    study_file: str
+    """A study file (YAML) of this configuration alone, ready to copy."""
 
     @property
     def title(self) -> str:
         """What it is, as a heading: ``Best configuration: t0026 of the reference arm baseline``."""
         kind = "Best configuration" if self.confirmed else "Best configuration so far, not confirmed"
         return f"{kind}: {self.trial} of {'the reference arm' if self.reference else 'arm'} {self.arm}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How sure the place of a candidate is: as the choice on validation, and in what the test split shows."""
+
+    trial: str
+    """The explored trial."""
+    arm: str
+    """Its arm."""
+    optimism: MeanInterval | None
+    """By how much the search had made it look better than fresh seeds do, on validation: above 0 is luck. In the unit
+    of the metric; None without both values."""
+    first_share: float | None
+    """Share of resamples of the confirm seeds in which it has the best mean on validation; 0..1, None where it
+    diverged, or fewer than two candidates have two seeds in common."""
+    comparison: Comparison | None
+    """Against the best of the reference arm on the test split, p corrected for all such comparisons; None for the
+    reference itself, for one that diverged, and without a reference."""
+    may_be_best: bool | None
+    """Whether no other candidate is shown to be better on the test split; None where it is not compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +112,8 @@ class ArmResult:
     test: MeanInterval | None
     """The test metric over the confirm seeds."""
     comparison: Comparison | None
-    """Against the best of the reference arm, on common seeds; None for the reference itself and without one."""
+    """Against the best of the reference arm, on common seeds, p corrected for all candidates; None for the reference
+    itself and without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,4 +372,9 @@ class Report:
     steps: tuple[Step, ...]
     run_on: str
     """Code version, libraries and machine of the last session, in a line."""
+    standings: tuple[Standing, ...]
+    """How sure each candidate's place is, in the order of ``candidates``; none until all is confirmed."""
+    seeds_needed: SeedsNeeded | None
+    """Confirm seeds that would decide between challenger and reference; None where nothing is open, or their
+    differences have no spread to go by."""
     view: StudyView = field(repr=False, compare=False)

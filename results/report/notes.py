@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +15,7 @@ from results.report.model import Best, Candidate, Step, TeacherRow
 from results.report.openings import amended_after_looking
 from results.report.wording import trial_of
 from results.schema import Stage, StudyState, TrialState
+from results.statistics import SeedsNeeded, wilson_interval
 
 
 def notes(
@@ -62,7 +63,7 @@ def notes(
         if candidate.diverged:
             found.append(
                 f"{candidate.trial} diverged on {candidate.diverged} of {candidate.seeds} confirm seeds and is out "
-                "of the running."
+                f"of the running{_share(candidate)}."
             )
         if candidate.failed:
             found.append(
@@ -94,6 +95,14 @@ def notes(
     return tuple(found)
 
 
+def _share(candidate: Candidate) -> str:
+    """How often it diverges, as far as its seeds say; empty before all of them ended."""
+    if candidate.ended < candidate.seeds:
+        return ""
+    low, high = wilson_interval(candidate.diverged, candidate.seeds)
+    return f": its rate of divergence may be anything from {100 * low:.0f} to {100 * high:.0f} % (95 % Wilson interval)"
+
+
 def _lost(view: StudyView, teacher: TeacherRow) -> str:
     """A teacher without a network, and what to do about it."""
     name = teacher.name
@@ -106,12 +115,16 @@ def _lost(view: StudyView, teacher: TeacherRow) -> str:
     return f"The teacher {name} failed ({reason}). Mend the cause; resume trains it again."
 
 
-def steps(view: StudyView, best: Best | None, command: str) -> tuple[Step, ...]:
+def steps(
+    view: StudyView, best: Best | None, candidates: Sequence[Candidate], needed: SeedsNeeded | None, command: str
+) -> tuple[Step, ...]:
     """The commands that may come next.
 
     Args:
         view: The records.
         best: The best configuration known, None if there is none.
+        candidates: Those that count.
+        needed: Seeds that would decide between challenger and reference, None where nothing is open.
         command: What the commands begin with.
     """
     name = view.facts.name
@@ -121,20 +134,30 @@ def steps(view: StudyView, best: Best | None, command: str) -> tuple[Step, ...]:
     if view.state in (StudyState.NEW, StudyState.INTERRUPTED) and not would_diverge_again:
         purpose = "start it" if view.state is StudyState.NEW else "go on where it stopped"
         found.append(Step(purpose=purpose, command=f"{command} resume {name}"))
+    if needed is not None and needed.likely is not None and view.state is StudyState.COMPLETED:
+        found.append(_more_seeds(view, len(candidates), needed.likely, command))
     if best is not None:
         found.append(Step(purpose="train the best configuration again", command=best.retrain))
-    found.append(Step(purpose="this report as a page", command=f"{command} report {name} --format html > {name}.html"))
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        found.append(Step(purpose="curves of every trial, in MLflow", command=mask(uri)))
+    if view.state is StudyState.RUNNING:
+        found.append(Step(purpose="watch it as a page", command=f"{command} watch {name} --web --open"))
     else:
-        # The prefix stands for how this installation is called, and mlflow lies in it too.
-        mlflow = "uv run mlflow" if command.startswith("uv run ") else "mlflow"
-        store = shlex.quote(f"sqlite:///{view.study_dir.resolve().parent / 'mlflow.db'}")
-        found.append(
-            Step(purpose="curves of every trial, in MLflow", command=f"{mlflow} ui --backend-store-uri {store}")
-        )
+        found.append(Step(purpose="this report as a page", command=f"{command} report {name} --open"))
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    found.append(Step(purpose="curves of every trial, in MLflow", command=mask(uri) if uri else f"{command} ui {name}"))
     return tuple(found)
+
+
+def _more_seeds(view: StudyView, candidates: int, seeds: int, command: str) -> Step:
+    """Confirm seeds that would probably decide, and what they cost."""
+    name = view.facts.name
+    times = [t.train_time_s for t in view.trials if t.stage is Stage.CONFIRM and t.state is TrialState.COMPLETED]
+    runs = candidates * (seeds - view.facts.confirm_seeds)
+    cost = f"{formats.count(runs, 'run')}, about {formats.duration(runs * statistics.fmean(times))} of training"
+    return Step(
+        purpose=f"decide it with {seeds} confirm seeds in all ({cost}; a second look at the test split, and the "
+        "report will say so)",
+        command=f"{command} resume {name} --set seeds.confirm={seeds}",
+    )
 
 
 def run_on(view: StudyView) -> str:
@@ -144,13 +167,10 @@ def run_on(view: StudyView) -> str:
     last = view.sessions[-1]
     known = last.environment
     code = known.get("thermotune") or {}
-    parts = (
-        [f"thermotune {code['commit'][:10]}{' with local changes' if code.get('dirty') else ''}"]
-        if code.get("commit")
-        else []
-    )
     versions = known.get("versions") or {}
-    parts += [f"{library} {versions[library]}" for library in ("thermotune", "torch", "ray") if library in versions]
+    parts = [f"{library} {versions[library]}" for library in ("thermotune", "torch", "ray") if library in versions]
+    if code.get("commit"):
+        parts.append(f"git commit {code['commit'][:10]}{' with local changes' if code.get('dirty') else ''}")
     cpu = known.get("cpu") or {}
     if cpu.get("model"):
         parts.append(f"{cpu['model']} ({cpu.get('cores', '?')} cores)")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from results.errors import ResultsError
+from results.places import Place, write_whole
 from results.report.build import build
 from results.report.model import Report, Step, Table
 
@@ -27,7 +26,12 @@ class Format(StrEnum):
 
 
 def to_json(report: Report) -> str:
-    """The report as a JSON document; NaN and infinity become null."""
+    """The report as a JSON document.
+
+    Its keys are the fields of ``Report`` but for ``view``, and below them those of the classes in
+    ``results.report.model`` and ``results.statistics``, where each stands with its unit and range. Numbers are not
+    rounded; NaN and infinity are null. ``schema`` is raised when a key goes or changes its meaning; new keys may come.
+    """
     document = {name: plain(getattr(report, name)) for name in Report.__dataclass_fields__ if name != "view"}
     return json.dumps({"schema": 1, **document}, indent=2, allow_nan=False) + "\n"
 
@@ -53,6 +57,13 @@ def render(report: Report, form: Format, *, width: int = 100, color: bool = Fals
     from results.report import text
 
     return text.markdown(report) if form is Format.MARKDOWN else text.table(report, width, color)
+
+
+def render_summary(report: Report, *, width: int = 100, color: bool = False) -> str:
+    """The verdict, the candidates, what it took and what comes next, for a terminal; arguments as of ``render``."""
+    from results.report import text
+
+    return text.summary(report, width, color)
 
 
 def render_short(
@@ -86,7 +97,7 @@ def render_short(
     raise ResultsError(f"short answers are written as table, json or markdown, got {form}. Use `report` for a page")
 
 
-def write_files(study_dir: Path, *, command: str = "thermotune") -> tuple[Path, Path]:
+def write_files(study_dir: Place, *, command: str = "thermotune") -> tuple[Report, Place]:
     """Writes ``report.json`` and ``report.html`` into the study, each in one step.
 
     Args:
@@ -94,27 +105,16 @@ def write_files(study_dir: Path, *, command: str = "thermotune") -> tuple[Path, 
         command: What the printed commands begin with.
 
     Returns:
-        The two files.
+        The report, and where its page is.
 
     Raises:
         ResultsError: As ``build``.
         OSError: The disk is full or not writable; older reports stay as they were.
     """
     report = build(study_dir, command=command)
-    written = []
     for form in (Format.JSON, Format.HTML):
-        path = Path(study_dir) / f"report.{form}"
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=study_dir, prefix=".report-", delete=False) as file:
-            try:
-                file.write(render(report, form))
-                file.flush()
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        written.append(path)
-    return written[0], written[1]
+        write_whole(study_dir / f"report.{form}", render(report, form))
+    return report, study_dir / f"report.{Format.HTML}"
 
 
 def plain(value: Any) -> Any:  # Any: any part of a report

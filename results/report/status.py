@@ -1,15 +1,13 @@
-"""Short answers: how far a study is, how far all of them are, and the best configuration alone."""
+"""Short answers about one study: how far it is, and the best configuration alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from results import formats
-from results.errors import ResultsError
-from results.facts import study_dirs
+from results.places import Place
 from results.query import Amendment, Spent
 from results.report.build import build
 from results.report.model import ArmCount, Best, Progress, Report, Step, Table
@@ -60,17 +58,7 @@ class StudyStatus:
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DamagedStudy:
-    """A study of which nothing can be said."""
-
-    study: str
-    """Name of its folder."""
-    error: str
-    """What is wrong and what to do about it."""
-
-
-def status(study_dir: Path, *, command: str = "thermotune") -> StudyStatus:
+def status(study_dir: Place, *, command: str = "thermotune") -> StudyStatus:
     """Says how far a study is.
 
     Args:
@@ -84,29 +72,6 @@ def status(study_dir: Path, *, command: str = "thermotune") -> StudyStatus:
         ResultsError: As ``build``.
     """
     return _status(build(study_dir, command=command))
-
-
-def statuses(root: Path, *, command: str = "thermotune") -> tuple[StudyStatus | DamagedStudy, ...]:
-    """The status of every study of a root, by name.
-
-    Args:
-        root: Folder of all studies.
-        command: What the printed commands begin with.
-
-    Returns:
-        A status a study; one that cannot be read does not hide the others.
-
-    Raises:
-        RootUnreadable: The root is no folder, or cannot be read.
-    """
-    return tuple(_status_or_error(folder, command) for folder in study_dirs(root))
-
-
-def _status_or_error(folder: Path, command: str) -> StudyStatus | DamagedStudy:
-    try:
-        return status(folder, command=command)
-    except (ResultsError, OSError) as error:
-        return DamagedStudy(study=folder.name, error=str(error))
 
 
 def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: bool = False) -> str:
@@ -134,32 +99,6 @@ def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: 
             f"{formats.metric(found.metric, found.best.value)} ({found.best.source})"
         )
     return render_short(head, [arm_counts(found.counts), _running(found)], found.steps, form, width, color)
-
-
-def render_statuses(
-    found: Sequence[StudyStatus | DamagedStudy], form: Format, *, width: int = 100, color: bool = False
-) -> str:
-    """The status of many studies as text, a line each; of a damaged one the error in short.
-
-    Args:
-        found: What ``statuses`` gave.
-        form: ``table``, ``json`` or ``markdown``.
-        width: Columns of the terminal; only for ``table``.
-        color: Whether terminal colours may be used; only for ``table``.
-
-    Raises:
-        ResultsError: The status is not written in this format.
-    """
-    if form is Format.JSON:
-        return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
-    table = Table(
-        title="Studies",
-        caption="",
-        columns=("study", "state", "explored", "confirmed", "best so far", "wall time"),
-        right=(False, False, True, True, False, True),
-        rows=tuple(map(_line, found)),
-    )
-    return render_short([] if found else ["No study yet."], [table], (), form, width, color)
 
 
 def render_best(report: Report, form: Format, *, width: int = 100, color: bool = False) -> str:
@@ -228,26 +167,6 @@ def _status(report: Report) -> StudyStatus:
         spent=view.spent,
         amendments=view.amendments,
         steps=report.steps,
-    )
-
-
-def _line(found: StudyStatus | DamagedStudy) -> tuple[str, ...]:
-    if isinstance(found, DamagedStudy):
-        short = formats.first_line(found.error)
-        return found.study, "UNREADABLE", formats.NONE, formats.NONE, short, formats.NONE
-    progress = found.progress
-    best = teaching(progress) or formats.NONE
-    if found.best:
-        best = f"{formats.metric(found.metric, found.best.value)} at {formats.settings(found.best.settings)}"
-        best += f" of the reference arm {found.best.arm}" if found.best.reference else ""
-        best += "" if found.best.confirmed else " (not confirmed)"
-    return (
-        found.study,
-        found.state.value,
-        f"{progress.explored}/{progress.to_explore}",
-        f"{progress.confirmed}/{progress.to_confirm}" if progress.to_confirm else formats.NONE,
-        best,
-        formats.duration(found.wall_s),
     )
 
 

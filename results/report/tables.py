@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from results import formats
-from results.report.model import ArmCount, Candidate, Report, Table, TeacherRow
+from results.report.confirm_tables import arms_table, calibration_table, candidates_table, standings_table
+from results.report.model import ArmCount, Report, Table, TeacherRow
 from results.report.search_tables import amended_table, audit_tables, pareto_table, stability_table
 from results.schema import TrialState
 
@@ -15,9 +16,10 @@ __all__ = ["Table", "arm_counts", "facts", "tables"]
 def tables(report: Report) -> tuple[Table, ...]:
     """The tables that a report has rows for."""
     made = (
-        _candidates(report),
-        _arms(report),
-        _calibration(report),
+        candidates_table(report),
+        standings_table(report),
+        arms_table(report),
+        calibration_table(report),
         pareto_table(report),
         _teachers(report),
         _signals(report),
@@ -28,6 +30,11 @@ def tables(report: Report) -> tuple[Table, ...]:
         amended_table(report),
     )
     return tuple(table for table in made if table.rows)
+
+
+def main_tables(report: Report) -> tuple[Table, ...]:
+    """The two that say most: the candidates on fresh seeds, and what became of all trials."""
+    return tuple(table for table in (candidates_table(report), arm_counts(report.counts)) if table.rows)
 
 
 def facts(report: Report) -> tuple[tuple[str, str], ...]:
@@ -76,88 +83,6 @@ def arm_counts(counts: Sequence[ArmCount]) -> Table:
         right=(False, False, *([True] * (len(states) + 1))),
         rows=tuple(
             (c.stage.value, c.arm, str(c.planned), *(str(c.states.get(state, 0)) for state in states)) for c in counts
-        ),
-    )
-
-
-def _candidates(report: Report) -> Table:
-    study = report.view.facts
-    caption = (
-        "Chosen by the mean on the validation split; the test split is only read off. Means with 95 % t intervals "
-        "over seeds only, on one fixed test set: they do not cover what another test set would change."
-    )
-    if study.reference is not None and len(study.arms) > 1:
-        caption += f" The reference arm sends its best trial to the confirmation, every other arm {study.confirm_top}."
-    return Table(
-        title="Candidates on fresh seeds",
-        caption=caption,
-        columns=("trial", "arm", "settings", "in the search", report.metric, report.test_metric, "seeds"),
-        right=(False, False, False, True, True, True, True),
-        rows=tuple(
-            (
-                c.trial,
-                c.arm + (" (ref.)" if c.arm == report.reference_arm else ""),
-                formats.settings(c.settings),
-                formats.metric(report.metric, c.explored),
-                formats.interval(report.metric, c.validation, n=False),
-                formats.interval(report.test_metric, c.test, n=False),
-                _seeds(c) + (", earlier round" if c in report.earlier else ""),
-            )
-            for c in (*report.candidates, *report.earlier)
-        ),
-    )
-
-
-def _arms(report: Report) -> Table:
-    """Every arm's best against the reference."""
-    name = report.test_metric
-    rows = []
-    for result in report.arms:
-        comparison = result.comparison
-        is_reference = result.arm == report.reference_arm
-        gap = comparison.difference if comparison else None
-        rows.append(
-            (
-                result.arm + (" (ref.)" if is_reference else ""),
-                result.trial,
-                formats.interval(name, result.test, n=False),
-                formats.difference_only(name, gap) if gap else formats.NONE,
-                formats.p_value(gap.p) if gap else formats.NONE,
-                comparison.outcome.value if comparison else formats.NONE,
-            )
-        )
-    unit = "percentage points" if name.endswith("accuracy") else "nats"
-    return Table(
-        title="Arms on the test split",
-        caption=f"The best candidate of every arm, chosen on the validation split, against that of "
-        f"{report.reference_arm} on the same seeds. Every row stands for itself: the more arms are compared, the more "
-        "likely one of them looks better or worse by chance.",
-        columns=("arm", "trial", name, f"minus the reference ({unit})", "paired t test", "verdict"),
-        right=(False, False, True, True, True, False),
-        rows=tuple(rows),
-    )
-
-
-def _calibration(report: Report) -> Table:
-    return Table(
-        title="Calibration",
-        caption="Negative log-likelihood (NLL, nats) and expected calibration error (ECE) on the test split, as "
-        "trained and after one temperature was fitted to the validation split; means over the confirm seeds. A "
-        "difference in NLL that vanishes after refitting was only one of confidence.",
-        columns=("trial", "arm", "NLL", "NLL refitted", "ECE", "ECE refitted", "temperature", "seeds"),
-        right=(False, False, *([True] * 6)),
-        rows=tuple(
-            (
-                c.trial,
-                c.arm + (" (ref.)" if c.arm == report.reference_arm else ""),
-                _number(c.nll, ".4f"),
-                _number(c.nll_refit, ".4f"),
-                formats.percent(c.ece),
-                formats.percent(c.ece_refit),
-                _number(c.temperature, ".3g"),
-                str(c.seeds),
-            )
-            for c in report.calibration
         ),
     )
 
@@ -216,17 +141,13 @@ def _signals(report: Report) -> Table:
                 s.arm,
                 *[s.teacher or formats.NONE] * several,
                 f"{formats.setting(s.tau1)} / {formats.setting(s.tau2)}",
-                *(_number(v, ".3g") for v in (s.target_logit, s.wrong_logit_std, s.target_probability)),
-                *(_number(v, ".2g") for v in (s.derived_average, s.derived_std, s.inherent_variance)),
+                *(formats.number(v, ".3g") for v in (s.target_logit, s.wrong_logit_std, s.target_probability)),
+                *(formats.number(v, ".2g") for v in (s.derived_average, s.derived_std, s.inherent_variance)),
                 formats.percent(s.flip_rate),
             )
             for s in report.signals
         ),
     )
-
-
-def _number(value: float | None, form: str) -> str:
-    return formats.NONE if value is None else format(value, form)
 
 
 def _top(report: Report) -> Table:
@@ -249,13 +170,6 @@ def _top(report: Report) -> Table:
             for t in report.top
         ),
     )
-
-
-def _seeds(candidate: Candidate) -> str:
-    parts = [f"{candidate.ended} of {candidate.seeds}"]
-    parts += [f"{candidate.diverged} diverged"] if candidate.diverged else []
-    parts += [f"{candidate.failed} failed"] if candidate.failed else []
-    return ", ".join(parts)
 
 
 def _times(number: int) -> str:

@@ -15,12 +15,13 @@ from rich.text import Text
 
 from results import formats
 from results.report.model import Report, Step, Table
-from results.report.tables import facts, tables
+from results.report.tables import facts, main_tables, tables
 from results.statistics import Outcome
 
 _TONES = {Outcome.BETTER: "green", Outcome.WORSE: "red", Outcome.NOT_SHOWN: "yellow", Outcome.NOT_COMPARED: "cyan"}
 
 
+_AS_FILE = "The best configuration as a study file, to copy"
 _WHOLE = re.compile(r"\[[^\]]*\]|[^\s\[]\S*(?: %)?")  # words, numbers with their unit, intervals
 _WORD = re.compile(r"\S+(?: %)?")
 
@@ -36,33 +37,22 @@ def table(report: Report, width: int, color: bool) -> str:
     Returns:
         Lines no longer than the width, except commands, which are never broken.
     """
-    parts: list[RenderableType] = [
-        Text.assemble((report.study, "bold"), f"  {report.state}"),
-        Text(),
-        Text(report.verdict.headline, style=f"bold {_TONES[report.verdict.outcome]}"),
-        *(Text(f"- {detail}") for detail in report.verdict.details),
-    ]
+    parts = [*_answer(report), *_blocks(tables(report), width), *_effort(report)]
     if report.best is not None:
-        parts += [Text(), *_best_lines(report)]
-    for note in report.notes:
-        parts += [Text(f"! {note}", style="yellow")]
-    for block in tables(report):
-        parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
-        parts.append(_grid(block, width))
-    effort = RichTable.grid(padding=(0, 2))
-    for name, value in facts(report):
-        effort.add_row(Text(name, style="dim"), Text(value))
-    parts += [Text("Time and effort", style="bold"), Padding(effort, (0, 0, 0, 1)), *_commands(report.steps)]
+        parts += [Text(), Text(_AS_FILE, style="bold"), *report.best.study_file.splitlines()]
+    return _paint([*parts, *_commands(report.steps)], width, color)
+
+
+def summary(report: Report, width: int, color: bool) -> str:
+    """What of the report fits a screen or two, for the end of a run; arguments and lines as of ``table``."""
+    parts = [*_answer(report), *_blocks(main_tables(report), width), *_effort(report), *_commands(report.steps)]
     return _paint(parts, width, color)
 
 
 def short_table(head: Sequence[str], blocks: Sequence[Table], steps: Sequence[Step], width: int, color: bool) -> str:
     """A few sentences, tables and commands for a terminal."""
     parts: list[RenderableType] = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(head)]
-    for block in blocks:
-        parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
-        parts.append(_grid(block, width))
-    return _paint([*parts, *_commands(steps)], width, color)
+    return _paint([*parts, *_blocks(blocks, width), *_commands(steps)], width, color)
 
 
 def short_markdown(head: Sequence[str], blocks: Sequence[Table], steps: Sequence[Step]) -> str:
@@ -71,6 +61,35 @@ def short_markdown(head: Sequence[str], blocks: Sequence[Table], steps: Sequence
     for block in blocks:
         lines += ["", *_md_table(block)]
     return "\n".join([*lines, *_md_commands(steps)]) + "\n"
+
+
+def _answer(report: Report) -> list[RenderableType]:
+    """The verdict, the best configuration, and what to know before trusting them."""
+    return [
+        Text.assemble((report.study, "bold"), f"  {report.state}"),
+        Text(),
+        Text(report.verdict.headline, style=f"bold {_TONES[report.verdict.outcome]}"),
+        *(Text(f"- {detail}") for detail in report.verdict.details),
+        *([Text(), *_best_lines(report)] if report.best is not None else []),
+        *(Text(f"! {note}", style="yellow") for note in report.notes),
+    ]
+
+
+def _blocks(blocks: Sequence[Table], width: int) -> list[RenderableType]:
+    """Tables, each with its title and caption."""
+    parts: list[RenderableType] = []
+    for block in blocks:
+        parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
+        parts.append(_grid(block, width))
+    return parts
+
+
+def _effort(report: Report) -> list[RenderableType]:
+    """What it took, and what it ran on."""
+    effort = RichTable.grid(padding=(0, 2))
+    for name, value in (*facts(report), ("run on", report.run_on)):
+        effort.add_row(Text(name, style="dim"), Text(value))
+    return [Text("Time and effort", style="bold"), Padding(effort, (0, 0, 0, 1))]
 
 
 def _best_lines(report: Report) -> list[RenderableType]:
@@ -160,7 +179,7 @@ def markdown(report: Report) -> str:
         lines += [f"- {_md(path)}: {_md(formats.setting(value))}" for path, value in best.settings.items()]
         lines += [f"- {_md(report.metric)}: {formats.metric(report.metric, best.value)} ({_md(best.source)})"]
         lines += [f"- found by: {_md(best.origin)}"] if best.origin else []
-        lines += ["", *_code(best.retrain)]
+        lines += ["", *_code(best.retrain), "", f"{_AS_FILE}:", "", *_code(best.study_file.rstrip(), "yaml")]
     if report.notes:
         lines += ["", "## Before you trust these numbers", "", *(f"- {_md(note)}" for note in report.notes)]
     for block in tables(report):
@@ -188,8 +207,10 @@ def _md_commands(steps: Sequence[Step]) -> list[str]:
     return lines
 
 
-def _code(command: str) -> list[str]:
-    return ["```", command, "```"]
+def _code(text: str, language: str = "") -> list[str]:
+    """A block that shows text as it is, whatever signs are in it."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    return [f"{fence}{language}", text, fence]
 
 
 def _md(text: str) -> str:

@@ -11,9 +11,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from results import formats
+from results.places import Place
 from results.query import StudyView, Trial
 from results.report.model import Step
 from results.report.output import Format, plain, render_short
@@ -133,7 +133,7 @@ class TheoryReport:
     steps: tuple[Step, ...]
 
 
-def theory(study_dir: Path, *, command: str = "thermotune") -> TheoryReport:
+def theory(study_dir: Place, *, command: str = "thermotune") -> TheoryReport:
     """Sets the measured timescales of a study against the predicted ones.
 
     Args:
@@ -154,7 +154,7 @@ def theory(study_dir: Path, *, command: str = "thermotune") -> TheoryReport:
         return TheoryReport(study=name, rows=(), agreements=(), invariances=(), summary=summary, steps=())
     agreements = tuple(a for scale in _TITLES if (a := _agreement(rows, scale)) is not None)
     invariances = _invariances(rows)
-    picture = Step(purpose="the picture", command=f"{command} report {name} --format html > {name}.html")
+    picture = Step(purpose="the picture", command=f"{command} report {name} --open")
     return TheoryReport(
         study=name,
         rows=rows,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from results import formats
 from results.facts import StudyFacts
-from results.report.model import Best, Candidate, Progress, Verdict
+from results.report.model import Best, Candidate, Progress, Standing, Verdict
+from results.report.sureness import choice, open_question, promise
 from results.schema import StudyState
-from results.statistics import Comparison, Outcome, PairedDifference
+from results.statistics import Comparison, Outcome, PairedDifference, SeedsNeeded
 
 
 def verdict(
@@ -19,6 +20,8 @@ def verdict(
     reference: Candidate | None,
     comparison: Comparison | None,
     candidates: Sequence[Candidate],
+    standings: Sequence[Standing],
+    needed: SeedsNeeded | None,
 ) -> Verdict:
     """Says what the study showed.
 
@@ -30,6 +33,8 @@ def verdict(
         reference: The confirmed best of the reference arm, None if there is none.
         comparison: The two on the test split, None unless both are there.
         candidates: All candidates, also those that did not come through.
+        standings: How sure the place of each is; none until all is confirmed.
+        needed: Seeds that would decide between challenger and reference, None where nothing is open.
 
     Returns:
         The outcome, a headline and what it rests on.
@@ -38,15 +43,17 @@ def verdict(
         return _without_best(progress)
     if not best.confirmed:
         return _unconfirmed(facts, progress, best)
+    sure = (*promise(facts, best, candidates, standings), *choice(facts, best, candidates, standings))
     if challenger is not None and reference is not None and comparison is not None:
-        return _compared(facts, best, challenger, reference, comparison)
+        outcome, headline, details = _compared(facts, best, challenger, reference, comparison)
+        return Verdict(outcome=outcome, headline=headline, details=(*details, *open_question(needed), *sure))
     only = reference if best.reference else challenger
     assert only is not None
     return Verdict(
         outcome=Outcome.NOT_COMPARED,
         headline=f"Best configuration: {_what(facts, only)}. It is compared with nothing: "
         f"{_why_alone(facts, best, candidates)}.",
-        details=(_measured(facts, "The best configuration", only),),
+        details=(_measured(facts, "The best configuration", only), *sure),
     )
 
 
@@ -70,7 +77,8 @@ def teaching(progress: Progress) -> str:
 
 
 def _what(facts: StudyFacts, candidate: Candidate) -> str:
-    return f"{formats.settings(candidate.settings)} ({trial_of(facts, candidate.trial, candidate.arm)})"
+    trial = trial_of(facts, candidate.trial, candidate.arm)
+    return f"{formats.settings(candidate.settings)} ({trial})" if candidate.settings else trial
 
 
 def _why_alone(facts: StudyFacts, best: Best, candidates: Sequence[Candidate]) -> str:
@@ -92,7 +100,8 @@ def _trouble(candidate: Candidate) -> str:
 
 def _compared(
     facts: StudyFacts, best: Best, challenger: Candidate, reference: Candidate, comparison: Comparison
-) -> Verdict:
+) -> tuple[Outcome, str, list[str]]:
+    """What is shown, the headline, and the numbers behind it."""
     group = "the search" if challenger.arm == "search" else f"the arm {challenger.arm}"
     outcome, reason = comparison.outcome, comparison.reason
     if best.reference:
@@ -116,10 +125,18 @@ def _compared(
         details.append(
             f"Paired over {comparison.difference.n} common seeds, {sides}: "
             f"{formats.difference(facts.test_metric, comparison.difference)}, "
-            f"{formats.p_value(comparison.difference.p)}."
+            f"{formats.p_value(comparison.difference.p)}{_corrected(comparison)}."
         )
     details.append(f"{subject}: {outcome}, because {reason}.")
-    return Verdict(outcome=outcome, headline=headline, details=tuple(details))
+    return outcome, headline, details
+
+
+def _corrected(comparison: Comparison) -> str:
+    """The p value after correction, where several were compared."""
+    if comparison.p_corrected is None or comparison.compared < 2:
+        return ""
+    p = formats.p_value(comparison.p_corrected)
+    return f"; {p} after Holm's correction for {comparison.compared} candidates on the same seeds"
 
 
 def _ahead(facts: StudyFacts, group: str, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
@@ -156,7 +173,8 @@ def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Can
 
 
 def _gap(facts: StudyFacts, difference: PairedDifference) -> str:
-    return f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, difference)}"
+    gap = f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, difference)}"
+    return gap if difference.low is None else f"{gap} over {difference.n} seeds"
 
 
 def _leads(facts: StudyFacts, one: Candidate, other: Candidate) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from results.places import Place
 from search.planning.costs import kind_of, recipes_to_cost, training_samples
 from search.study import SHELF, Study
 from trainables.data import PackedDataset, prepare
@@ -30,7 +31,7 @@ class Agenda:
     kinds: list[tuple[list[str], TrialConfig]] = field(default_factory=list)
 
 
-def agenda_of(study: Study, root: Path, trained: Collection[str], scratch: Path) -> Agenda:
+def agenda_of(study: Study, root: Place, trained: Collection[str], scratch: Path) -> Agenda:
     """What is to be timed of a study.
 
     Args:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from results.formats import count
+from results.places import Place
 from search.errors import StudyFileError
 from search.folder import trained_teachers
 from search.machine import Machine
@@ -19,10 +19,10 @@ from search.study import Study
 
 def plan(
     study: Study,
-    root: Path,
+    root: Place,
     *,
     probe: bool = True,
-    earlier: Path | None = None,
+    earlier: Place | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """Says what a study will take on this machine; nothing of it is started.

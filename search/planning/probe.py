@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+from results.places import Place
 from search.planning.agenda import agenda_of
 from search.planning.costs import Cost, Measured
 from search.planning.worker import Worker
@@ -34,7 +35,7 @@ _MEMORY = ("memory_bytes", "gpu_memory_bytes", "gpu_total_bytes")
 
 
 def measure(
-    study: Study, root: Path, slots: int, trained: Collection[str], say: Callable[[str], None] = lambda line: None
+    study: Study, root: Place, slots: int, trained: Collection[str], say: Callable[[str], None] = lambda line: None
 ) -> Measured:
     """Trains a little of every kind of trial that a study has, in ``slots`` processes at once.
 

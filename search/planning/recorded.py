@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 
 from results.formats import count
+from results.places import Place, names_in, sizes_in
 from results.query import EpochMean, StudyView, Trial
+from search.checkpoints import FOLDER
 from search.errors import UsageError
 from search.planning.costs import Cost, Measured, kind_of, recipes_to_cost, seconds_of_test
 from search.study import Study
@@ -19,7 +20,7 @@ _SAME_REPORT_S = 0.05
 """Rows that came within so long came with one report."""
 
 
-def recorded(study: Study, folder: Path, trained: Collection[str] = ()) -> Measured:
+def recorded(study: Study, folder: Place, trained: Collection[str] = ()) -> Measured:
     """What the records of an earlier study say about trials like this one's.
 
     Args:
@@ -33,13 +34,14 @@ def recorded(study: Study, folder: Path, trained: Collection[str] = ()) -> Measu
     """
     began = time.monotonic()
     view = StudyView(folder)
+    kept = names_in(folder / FOLDER)
     alike: dict[str, list[tuple[int, Cost]]] = {}
     data = prepare(study.recipe.dataset)
     for trial in view.trials:
         curve = view.epoch_means.get(trial.trial, ())
         if curve:
             recipe = Recipe.model_validate(trial.recipe)
-            checkpoints = sorted((folder / "checkpoints" / trial.trial).glob("*.pt"))
+            checkpoints = sizes_in(folder / FOLDER / trial.trial) if trial.trial in kept else {}
             cost = _cost_of(trial, curve, checkpoints, recipe, data)
             alike.setdefault(kind_of(recipe), []).append((len(curve), cost))
     recipes = recipes_to_cost(study, trained)
@@ -58,7 +60,7 @@ def recorded(study: Study, folder: Path, trained: Collection[str] = ()) -> Measu
 
 
 def _cost_of(
-    trial: Trial, curve: Sequence[EpochMean], checkpoints: Sequence[Path], recipe: Recipe, data: PackedDataset
+    trial: Trial, curve: Sequence[EpochMean], checkpoints: Mapping[str, int], recipe: Recipe, data: PackedDataset
 ) -> Cost:
     """What one trial took, for each lane."""
     lanes = len(trial.seeds)
@@ -71,7 +73,7 @@ def _cost_of(
         save_s=0.0,  # the driver cannot tell it from what Ray takes between reports
         test_s=seconds_of_test(epoch_s, recipe, data),
         metrics=min(len(mean.metrics) for mean in curve),
-        checkpoint_bytes=checkpoints[-1].stat().st_size // lanes if checkpoints else None,
+        checkpoint_bytes=checkpoints[max(checkpoints)] // lanes if checkpoints else None,
         basis="",
     )
 

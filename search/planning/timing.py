@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from results.formats import count
+from results.places import place
 from search.planning.agenda import FEW_STEPS, few_samples
 from search.planning.costs import EVALUATION, Cost, seconds_of_test, training_samples
 from trainables.data import prepare
@@ -105,7 +106,7 @@ def _train(config: TrialConfig, samples: int, *, epochs: int, seconds: float) ->
     Path(config.checkpoints).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=config.checkpoints) as folder:
         recipe = with_values(config.recipe, {"train_samples": samples})
-        session = TrialSession(replace(config, recipe=recipe, checkpoints=folder))
+        session = TrialSession(replace(config, recipe=recipe, checkpoints=folder), place)
         build_s = time.monotonic() - began
         epochs_s: list[float] = []
         saves_s: list[float] = []
@@ -152,7 +153,7 @@ def _serve(tasks: Iterator[str], reply: Callable[[dict[str, Any]], None]) -> Non
     for line in tasks:
         task = json.loads(line)
         if "make" in task:
-            session = TrialSession(TrialConfig.from_dict(task["make"]))
+            session = TrialSession(TrialConfig.from_dict(task["make"]), place)
             while not session.advance()["finished"]:
                 pass
             reply({})

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from results.errors import ResultsError, StudyNotFound
 from results.report import Format, compare_studies, render_comparison
-from results.report.comparison import holm
 from results.statistics import Outcome
 from tests.results.synthetic import Study
 
@@ -245,17 +241,3 @@ def test_less_than_two_studies_are_refused(tmp_path):
             compare_studies(dirs)
     with pytest.raises(StudyNotFound):
         compare_studies([folder, tmp_path / "nowhere"])
-
-
-@given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_rejects_as_the_step_down_procedure_does(values):
-    """Against the procedure as published: from the smallest on, until one is not below its own level."""
-    corrected = holm(values)
-    for level in (0.01, 0.05, 0.3):
-        rejected = set()
-        for rank, place in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
-            if values[place] * (len(values) - rank) >= level:
-                break
-            rejected.add(place)
-        assert {i for i, p in enumerate(corrected) if p < level} == rejected
-    assert all(p <= q <= 1 or math.isclose(p, q) for p, q in zip(values, corrected, strict=True))

@@ -8,15 +8,29 @@ import pytest
 
 from results.figures import (
     Axis,
+    CalibrationPoint,
     ConfirmedPoint,
     Curve,
     ExploredPoint,
     Fate,
+    ImportanceRow,
+    Line,
+    Scale,
+    SeedRow,
+    TeacherPoint,
+    calibration_figure,
     curves_figure,
+    importance_figure,
+    parallel_figure,
+    ridge,
+    seeds_figure,
     survival_figure,
+    teacher_temperatures_figure,
     temperature_figure,
 )
-from results.figures.parts import HEAT, REFERENCE, heat, log_ticks, without_tail
+from results.figures.colors import HEAT, REFERENCE, heat
+from results.figures.ranges import log_ticks, without_tail
+from results.importance import Importance
 from results.schema import TrialState
 from results.statistics import mean_interval
 
@@ -203,3 +217,171 @@ def test_trials_that_failed_to_train_stand_in_the_strip_and_do_not_count_for_the
 
 def test_a_diverged_trial_is_no_failure_to_train():
     assert untrained(1, TrialState.DIVERGED).trouble == "diverged"
+
+
+def test_the_line_at_the_best_learning_rate_has_its_spread():
+    levels = ridge([(b, 0.1, v) for b in (0.1, 10.0) for v in (0.90, 0.92, 0.97)], log=True, sign=1)
+    points = [point(1, 0.97), point(2, 0.98)]
+    figure = temperature_figure(
+        points,
+        [],
+        arms=("search",),
+        axis=BETA,
+        metric="val/accuracy",
+        reference=None,
+        baseline=None,
+        ridges={"search": levels},
+    )
+    (line,) = traces(figure, "median at the best lr")
+    assert list(line.y) == [92, 92]
+    assert list(line.error_y.array) == pytest.approx([5, 5])
+    assert list(line.error_y.arrayminus) == pytest.approx([2, 2])
+
+
+def test_long_curves_are_thinned_with_their_ends_kept():
+    figure = draw([curve("t1", 0.1, tuple(0.001 * e for e in range(1, 801)))])
+    (line,) = [t for t in figure.data if t.mode == "lines"]
+    assert len(line.x) == 61
+    assert (line.x[0], line.x[-2], line.x[-1]) == (1, 800, None)
+
+
+# The confirm stage
+
+
+def seeds_of(trial, arm, values, lost=0):
+    return SeedRow(trial=trial, arm=arm, values=values, mean=mean_interval(list(values.values())), lost=lost)
+
+
+ROWS = [
+    seeds_of("t2", "search", {1: 0.98, 2: 0.97, 4: 0.98}, lost=1),
+    seeds_of("t1", "baseline", {1: 0.96, 2: 0.965, 3: 0.97}),
+]
+
+
+def test_common_seeds_of_best_and_reference_are_joined():
+    figure = seeds_figure(
+        ROWS, arms=("search", "baseline"), metric="test/accuracy", reference="baseline", pair=("t2", "t1")
+    )
+    (lines,) = traces(figure, "same seed")
+    assert list(lines.x) == [98, 96, None, 97, 96.5, None]
+    marks = {(x, y) for t in figure.data if t.name == "one seed" for x, y in zip(t.x, t.y, strict=True)}
+    assert {(x, y) for x, y in zip(lines.x, lines.y, strict=True) if x is not None} <= marks
+    assert len(marks) == 6  # equal values do not hide each other
+    (band,) = figure.layout.shapes
+    assert (band.x0, band.x1) == (100 * ROWS[1].mean.low, 100 * ROWS[1].mean.high)
+
+
+def test_candidates_keep_their_order_and_lost_seeds_are_said():
+    figure = seeds_figure(ROWS, arms=("search", "baseline"), metric="test/accuracy", reference="baseline", pair=None)
+    at = dict(zip(figure.layout.yaxis.ticktext, figure.layout.yaxis.tickvals, strict=True))
+    assert at == {"t2<br>search": 1, "t1<br>baseline": 0}
+    assert "1 of 4 seeds did not come through" in str([t.text for t in figure.data])
+    means = traces(figure, "mean, 95 %")
+    assert [t.x[0] for t in means] == [pytest.approx(100 * row.mean.mean) for row in ROWS]
+    assert not figure.layout.shapes
+
+
+def calibrated(seed, **values):
+    known = {"ece": 0.05, "ece_refit": 0.02, "loss": 0.3, "loss_refit": 0.2, "temperature": 1.5} | values
+    return CalibrationPoint(trial="t1", arm="search", seed=seed, **known)
+
+
+def test_calibration_goes_from_open_to_filled_for_every_seed():
+    figure = calibration_figure([calibrated(1), calibrated(2, loss=0.4)], arms=("search",), reference=None)
+    before, after = [t for t in figure.data if t.name and t.xaxis == "x"]
+    assert (list(before.x), list(after.x)) == ([0.3, 0.4], [0.2, 0.2])
+    assert (set(before.marker.color), set(after.marker.color)) == ({"white"}, {"#2563a8"})
+    assert before.y == after.y
+    joined = next(t for t in figure.data if t.mode == "lines" and t.xaxis == "x")
+    assert list(joined.x) == [0.3, 0.2, None, 0.4, 0.2, None]
+    assert len(set(before.y)) == 2
+    low, high = figure.layout.xaxis3.range
+    assert low < 1 < 1.5 < high
+
+
+def test_calibration_without_its_error_is_of_likelihood_and_temperature():
+    points = [calibrated(1, ece=None, ece_refit=None)]
+    figure = calibration_figure(points, arms=("search",), reference=None)
+    titles = [figure.layout[f"xaxis{i}"].title.text for i in ("", 2)]
+    assert titles == ["NLL (nats)", "fitted temperature (1: as trained)"]
+    assert "xaxis3" not in figure.to_dict()["layout"]
+
+
+# All settings
+
+
+def test_bars_of_importance_stand_side_by_side():
+    shares = Importance(
+        fanova={"loss.beta": 0.2, "optimizer.lr": 0.8}, ped_anova={"loss.beta": 0.7, "optimizer.lr": 0.3}, n=48
+    )
+    figure = importance_figure([ImportanceRow(arm="search", survivors=False, shares=shares)])
+    found = {t.name: dict(zip(t.y, t.x, strict=True)) for t in figure.data}
+    assert found == {"fANOVA": {"beta": 20, "lr": 80}, "PED-ANOVA": {"beta": 70, "lr": 30}}
+    assert figure.layout.annotations[0].text == "search: all 48 trials"
+    assert len({t.marker.pattern.shape for t in figure.data}) == 2
+
+
+SCALES = [Scale(label="beta", log=True), Scale(label="model", log=False)]
+
+
+def line(trial, settings, value, state=TrialState.COMPLETED):
+    return Line(trial=trial, arm="search", settings=settings, value=value, state=state)
+
+
+def parallel(*lines):
+    return parallel_figure(lines, scales=SCALES, metric="val/accuracy", mode="max")
+
+
+def test_diverged_and_stopped_trials_end_apart_from_the_values():
+    figure = parallel(
+        line("t1", (0.1, "mlp"), 0.9),
+        line("t2", (10.0, "wrn"), 0.97),
+        line("t3", (1.0, "wrn"), 0.99, TrialState.PRUNED),
+        line("t4", (1.0, "wrn"), None, TrialState.DIVERGED),
+    )
+    ends = {t.name: t.y[2] for t in figure.data if t.name}
+    assert ends["diverged"] < ends["stopped early"] < 0
+    assert ends["best: t2 of search"] == 1
+    (stopped,) = [t for t in figure.data if t.name == "stopped early"]
+    assert stopped.y[0] == pytest.approx(0.5)
+    ticks = [a.text for a in figure.layout.annotations]
+    assert {"0.1", "1", "10", "mlp", "wrn", "stopped", "diverged"} <= set(ticks)
+
+
+def test_a_trial_without_a_setting_passes_below_its_axis():
+    figure = parallel(line("t1", (0.1, "mlp"), 0.9), line("t2", (None, None), 0.97))
+    best = figure.data[-1]
+    assert best.y[0] < 0
+    assert best.y[1] < 0
+    assert [a.text for a in figure.layout.annotations].count("none") == 2
+
+
+def test_where_low_is_good_the_lowest_is_best():
+    lines = [line("t1", (0.1, "a"), 0.3), line("t2", (0.2, "a"), 0.1)]
+    figure = parallel_figure(lines, scales=SCALES, metric="val/loss", mode="min")
+    assert figure.data[-1].name == "best: t2 of search"
+
+
+def test_a_search_without_full_trials_is_drawn():
+    assert parallel(line("t1", (0.1, "a"), None, TrialState.DIVERGED)).data
+
+
+def test_teacher_temperatures_are_coloured_by_value_where_trained_to_the_end():
+    def student(tau1, tau2, value, state=TrialState.COMPLETED):
+        return TeacherPoint(trial="t1", arm="kd", tau1=tau1, tau2=tau2, value=value, epochs=3, state=state)
+
+    points = [student(4, 4, 0.9), student(6, 5, 0.95), student(3, 2, 0.5, TrialState.PRUNED)]
+    figure = teacher_temperatures_figure(points, arms=("kd",), metric="val/accuracy", mode="max")
+    diagonal, stopped, full = figure.data
+    assert diagonal.x == diagonal.y
+    assert (list(stopped.x), stopped.marker.symbol) == ([3], "line-ew-open")
+    assert list(full.marker.color) == [90, 95]
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (90, 95)
+
+
+def test_a_hostile_label_is_inert():
+    axis = Axis(label="<script>x", log=True)
+    figure = curves_figure(
+        [curve("t1", 0.1, (0.4, 0.5))], axis=axis, metric="val/loss", epochs=2, reference=None, best_reference=None
+    )
+    assert "<script" not in figure.to_json().replace("\\u003c", "<")

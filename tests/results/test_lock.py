@@ -12,9 +12,8 @@ import time
 import psutil
 import pytest
 
-from results import lock as module
 from results.errors import Held, ResultsError
-from results.lock import StudyLock, holder
+from results.lock import StudyLock, holder, identity
 
 
 def forge(folder, **changes):
@@ -127,7 +126,7 @@ def test_an_unreadable_lock_counts_by_its_age(tmp_path, age, alive):
 
 
 def test_the_heartbeat_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(identity, "HEARTBEAT_S", 0.02)
     with StudyLock(tmp_path) as lock:
         first = holder(tmp_path).heartbeat
         deadline = time.monotonic() + 10
@@ -138,7 +137,7 @@ def test_the_heartbeat_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_holder_that_was_taken_over_notices_and_leaves_the_new_one_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(identity, "HEARTBEAT_S", 0.02)
     lock = StudyLock(tmp_path)
     lock.acquire()
     forge(tmp_path, host="node-17")

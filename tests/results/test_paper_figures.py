@@ -26,7 +26,7 @@ from results.figures import (
     temperature_figure,
     timescales_figure,
 )
-from results.figures.parts import APART, REFERENCE
+from results.figures.colors import APART, REFERENCE
 from results.figures.tampering import EXPONENTS, stationary_threshold, tampered_probabilities
 from results.report import Format, build, render
 from results.report.panels import panels
@@ -134,7 +134,7 @@ def test_a_tampering_study_without_logit_norms_shows_the_example_only(tmp_path):
 
 def test_other_studies_have_none_of_these_figures(tmp_path):
     keys = [p.key for p in panels(build(finished(tmp_path, trials=4)))]
-    assert keys == ["temperature", "curves", "survival"]
+    assert keys == ["seeds", "temperature", "curves", "survival"]
     study = Study(tmp_path, name="new", path="loss.alpha")
     study.writer.close()
     assert panels(build(study.folder)) == ()

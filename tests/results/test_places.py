@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from results.errors import RootUnreadable
-from results.places import Place, RemotePath, names_in, place, publish, remove_tree, write_whole
+from results.places import (
+    Place,
+    RemotePath,
+    names_by_folder,
+    names_in,
+    place,
+    publish,
+    reason,
+    remove_tree,
+    write_whole,
+)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -51,6 +61,25 @@ def test_what_is_missing_is_said_as_for_files(folder: Place) -> None:
     remove_tree(folder / "nothing")
 
 
+def test_an_object_that_goes_while_it_is_read_is_missing(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = RemotePath(bucket) / "going"
+    path.write_bytes(b"1")
+    real = path._file_system()
+
+    class GoesOnceItsSizeIsKnown:
+        def open_input_file(self, key: str) -> object:
+            stream = real.open_input_file(key)
+            real.delete_file(key)
+            return stream
+
+        def get_file_info(self, key: str) -> object:
+            return real.get_file_info(key)
+
+    monkeypatch.setattr(RemotePath, "_file_system", lambda path: GoesOnceItsSizeIsKnown())
+    with pytest.raises(FileNotFoundError, match="lab/going"):
+        path.read_bytes()
+
+
 def test_a_tree_is_removed(folder: Place) -> None:
     (folder / "t").mkdir()
     publish({folder / "t" / "x": b"1"})
@@ -61,17 +90,53 @@ def test_a_tree_is_removed(folder: Place) -> None:
     assert names_in(folder / "t") == []
 
 
-def test_a_failed_write_leaves_none_of_its_files(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_drafts_and_can_be_done_again(tmp_path: Path) -> None:
+    files: dict[Place, bytes] = {tmp_path / "a": b"1", tmp_path / "missing" / "b": b"2"}
     with pytest.raises(OSError, match="directory"):
-        publish({tmp_path / "a": b"1", tmp_path / "missing" / "b": b"2"})
+        publish(files)
     assert names_in(tmp_path) == []
+    (tmp_path / "missing").mkdir()
+    publish(files)
+    assert (tmp_path / "missing" / "b").read_bytes() == b"2"
 
 
-def test_a_failed_write_leaves_none_of_its_objects(bucket: str) -> None:
-    root = RemotePath(bucket) / "failed"
-    with pytest.raises(OSError, match="no-such-bucket"):
-        publish({root / "a": b"1", RemotePath("no-such-bucket") / "b": b"2"})
-    assert names_in(root) == []
+def test_what_confirms_right_before_the_names_can_keep_them_back(folder: Place) -> None:
+    def refuse() -> None:
+        assert names_in(folder) in ([], [".a.tmp"])
+        raise RuntimeError("lost")
+
+    with pytest.raises(RuntimeError, match="lost"):
+        publish({folder / "a": b"1"}, refuse)
+    assert names_in(folder) == []
+
+
+def test_large_objects_are_whole_and_leave_no_drafts(bucket: str) -> None:
+    root, content = RemotePath(bucket) / "large", bytes(range(256)) * 50_000
+    (root / "object").write_bytes(content)
+    assert (root / "object").read_bytes() == content
+    assert names_in(root) == ["object"]
+
+
+def test_names_are_listed_by_folder(folder: Place) -> None:
+    assert names_by_folder(folder / "records") == {}
+    for table in ("epochs", "trials"):
+        (folder / "records" / table).mkdir(parents=True)
+        publish({folder / "records" / table / name: b"" for name in ("b", "a")})
+    assert names_by_folder(folder / "records") == {"epochs": ["a", "b"], "trials": ["a", "b"]}
+
+
+def test_why_a_store_cannot_be_used_is_said_in_few_words(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="NO_SUCH_BUCKET") as missing:
+        (RemotePath("no-such-bucket") / "x").write_bytes(b"1")
+    assert reason(missing.value) == "there is no such bucket"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(OSError, match="127") as away:  # another bucket: file systems are kept
+        (RemotePath("unreachable") / "x").read_bytes()
+    assert reason(away.value) == "the store does not answer"
+    assert reason(OSError(28, "No space left on device")) == "No space left on device"
+    assert "refused by somebody" in reason(
+        OSError("AWS Error NEW_CODE during PutObject operation: refused by somebody")
+    )
 
 
 def test_addresses_are_checked_and_keys_are_never_repeated() -> None:

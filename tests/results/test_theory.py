@@ -166,7 +166,7 @@ def test_the_table_shows_both_timescales_and_fits(found, width):
     text = render_theory(found, Format.TABLE, width=width)
     assert "tau_z: until the logits have changed by their norm" in text
     assert "tau_nl: until the tangent kernel has changed by its norm" in text
-    assert "thermotune --root runs report digits-theory --format html" in text
+    assert "thermotune --root runs report digits-theory --open" in text
     assert all(len(line) <= width for line in text.splitlines() if "--format" not in line)
     assert "\x1b" in render_theory(found, Format.TABLE, color=True)
 

@@ -182,7 +182,7 @@ def test_a_challenger_behind_on_validation_is_not_better_whatever_test_says(tmp_
     assert found.verdict.outcome is Outcome.NOT_SHOWN
     assert "is not better: it is behind on validation, though it is ahead on test, test acc" in found.verdict.headline
     assert (
-        "of the search: not shown to differ, because it is ahead on test, but it is behind" in found.verdict.details[-1]
+        "of the search: not shown to differ, because it is ahead on test, but it is behind" in found.verdict.details[3]
     )
 
 
@@ -211,7 +211,7 @@ def test_equal_steps_on_all_seeds_show_nothing(tmp_path):
     assert found.verdict.outcome is Outcome.NOT_SHOWN
     assert "is not shown to differ" in found.verdict.headline
     assert "+0.28 percentage points on each of 5 seeds" in found.verdict.headline
-    assert "one and the same step" in found.verdict.details[-1]
+    assert "one and the same step" in found.verdict.details[3]
     for form in Format:
         assert render(found, form)
 

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from results.places import Place
 from results.schema import AnyRow
 from results.store import read_rows
 
@@ -22,15 +23,18 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "120", **extra}
 
 
-def thermotune(root: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, beside its root; the default root needs no flag, as for a user."""
+def thermotune(
+    root: Place, *arguments: str, home: Path | None = None, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, at home, or beside its root; the default root needs no flag, as for a user."""
+    home = home or _beside(root)
     named = () if root.name == "thermotune-runs" else ("--root", str(root))
     return subprocess.run(
         [THERMOTUNE, *arguments, *named],
         capture_output=True,
         text=True,
-        env=environment(root.parent, **extra),
-        cwd=root.parent,
+        env=environment(home, **extra),
+        cwd=home,
         timeout=240,
         check=False,
     )
@@ -39,15 +43,23 @@ def thermotune(root: Path, *arguments: str, **extra: str) -> subprocess.Complete
 class Driver:
     """A driver in the background, in a session of its own."""
 
-    def __init__(self, root: Path, *arguments: str) -> None:
-        self.log = root.parent / f"driver-{time.time_ns()}.log"
+    def __init__(
+        self,
+        root: Place,
+        *arguments: str,
+        home: Path | None = None,
+        program: Sequence[str] = (THERMOTUNE,),
+        **extra: str,
+    ) -> None:
+        home = home or _beside(root)
+        self.log = home / f"driver-{time.time_ns()}.log"
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
-                [THERMOTUNE, *arguments, "--root", str(root)],
+                [*program, *arguments, "--root", str(root)],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=environment(root.parent),
+                env=environment(home, **extra),
                 start_new_session=True,
             )
 
@@ -68,5 +80,10 @@ class Driver:
         return self.process.wait(timeout=60)
 
 
-def rows_of(folder: Path) -> list[AnyRow]:
+def _beside(root: Place) -> Path:
+    assert isinstance(root, Path), "a remote root has no folder here: name a home"
+    return root.parent
+
+
+def rows_of(folder: Place) -> list[AnyRow]:
     return read_rows(folder) if (folder / "records").is_dir() else []

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
+from results.places import Place, write_whole
 from results.schema import AnyRow
 from results.store import RecordWriter
 from search.study import Study
 from tests.search.simulator import Killed, drive
 
 
-def write_study(root: Path, rows: Sequence[AnyRow], *studies: Study) -> Path:
+def write_study(root: Place, rows: Sequence[AnyRow], *studies: Study) -> Place:
     """A folder with the study, its amendments and these records."""
     folder = root / studies[0].name
     folder.mkdir(parents=True)
     for number, spec in enumerate(studies, start=1):
-        (folder / ("study.yaml" if number == 1 else f"study-{number}.yaml")).write_text(spec.to_yaml())
+        write_whole(folder / ("study.yaml" if number == 1 else f"study-{number}.yaml"), spec.to_yaml())
     for session, those in groupby(sorted(rows, key=lambda row: row.seq), key=lambda row: row.session):
         writer = RecordWriter(folder, session=session)
         for row in those:

@@ -209,8 +209,9 @@ def test_what_is_hardly_wanted_is_no_warning_of_python(make):
 
 def test_a_driver_that_died_is_spoken_of_even_if_the_amendment_is_not_possible(make):
     mine = make()
-    dies = "import os, sys; from results.lock import StudyLock; StudyLock(sys.argv[1]).acquire(); os._exit(9)"
-    subprocess.run([sys.executable, "-c", dies, str(mine.folder)], check=False)
+    dies = "import os, sys; from pathlib import Path; from results.lock import StudyLock as Lock; "
+    dies += "Lock(Path(sys.argv[1])).acquire(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", dies, str(mine.folder)], check=False).returncode == 9
     with pytest.raises(UsageError):
         mine.amend("search.trials=48")
     assert mine.said[0].startswith("The last driver died without a word (process ")

@@ -1,6 +1,7 @@
 """The Ray shells without a cluster: plain objects play Ray's side, since these moments cannot be forced on it."""
 
 import math
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -103,4 +104,7 @@ def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(
     assert checkpoint.exists()
     safe[0] = True
     scheduler.choose_trial_to_run(controller)
+    deadline = time.monotonic() + 10
+    while checkpoint.exists() and time.monotonic() < deadline:  # a thread removes it
+        time.sleep(0.01)
     assert not checkpoint.exists()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,25 @@ import pydantic
 import pytest
 import torch
 
-from trainables import Recipe, TrialConfig, TrialSession, checkpoint, prepare
+from results.places import Place, names_in, place, publish
+from tests.s3 import client, make_bucket
+from trainables import Recipe, TrialConfig, TrialSession, checkpoint, prepare, storage
 from trainables.engine import Training, feed
+
+
+@pytest.fixture(params=["here", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where checkpoints are: on this machine, or behind a real S3 interface."""
+    return tmp_path if request.param == "here" else place(f"s3://{request.getfixturevalue('bucket')}/{tmp_path.name}")
+
+
+def settled(folder: Place, count: int) -> list[str]:
+    """Names in a folder from which a thread removes some, when so many are left."""
+    deadline = time.monotonic() + 10
+    while len(names := names_in(folder)) > count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return names
+
 
 RECIPE = {"model": "mlp-16", "batch_size": 64, "epochs": 6}
 
@@ -75,12 +94,12 @@ def test_after_the_end_advance_trains_nothing() -> None:
 
 @pytest.mark.parametrize("stops", [1, 2, 3])
 def test_a_restarted_trial_reports_what_is_known_and_then_goes_on_as_if_uninterrupted(
-    tmp_path: Path, stops: int
+    folder: Place, stops: int
 ) -> None:
     expected = rows(all_reports(TrialSession(config())))
-    killed = TrialSession(config(checkpoints=str(tmp_path / "t0001")))
+    killed = TrialSession(config(checkpoints=str(folder / "t0001")), place)
     before = [killed.advance() for _ in range(stops)]
-    session = TrialSession(config(checkpoints=str(tmp_path / "t0001")))
+    session = TrialSession(config(checkpoints=str(folder / "t0001")), place)
     first = session.advance()
     assert first["attempt_start"] == before[-1]["epochs"][-1]["epoch"]
     assert first["epochs"] == [row for report in before for row in report["epochs"]]
@@ -112,45 +131,52 @@ def test_defaults_written_out_are_the_same_recipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 0.5, 0.99])
-def test_a_torn_newest_checkpoint_falls_back_to_the_older_one(tmp_path: Path, keep: float) -> None:
-    session = TrialSession(config(checkpoints=str(tmp_path)))
+def test_a_torn_newest_checkpoint_falls_back_to_the_older_one(folder: Place, keep: float) -> None:
+    session = TrialSession(config(checkpoints=str(folder)), place)
     reports = [session.advance(), session.advance()]
-    newest = tmp_path / "epoch-000003.pt"
+    newest = folder / "epoch-000003.pt"
     content = newest.read_bytes()
-    newest.write_bytes(content[: int(keep * len(content))])
+    publish({newest: content[: int(keep * len(content))]})
     with pytest.warns(UserWarning, match=r"epoch-000003\.pt cannot be read"):
-        again = TrialSession(config(checkpoints=str(tmp_path)))
+        again = TrialSession(config(checkpoints=str(folder)), place)
     first = again.advance()
     assert first["attempt_start"] == 1
     assert rows([first, *all_reports(again)]) == rows([*reports, *all_reports(session)])
 
 
-def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(folder: Place) -> None:
     accept = lambda payload: True  # noqa: E731
     tensor = torch.arange(1000.0)
-    checkpoint.save(tmp_path, 1, {"x": tensor})
-    file = checkpoint.save(tmp_path, 2, {"x": tensor + 1})
+    checkpoint.save(folder, 1, {"x": tensor})
+    file = checkpoint.save(folder, 2, {"x": tensor + 1})
     content = bytearray(file.read_bytes())
     content[content.index((tensor + 1).numpy().tobytes()) + 100] ^= 1
-    file.write_bytes(content)
+    file.write_bytes(bytes(content))
     with pytest.warns(UserWarning, match="cannot be read"):
-        found = checkpoint.load_newest(tmp_path, accept)
+        found = checkpoint.load_newest(folder, accept)
     assert found is not None
     assert torch.equal(found["x"], tensor)
 
 
-def test_no_readable_checkpoint_gives_none(tmp_path: Path) -> None:
-    assert checkpoint.load_newest(tmp_path / "missing", lambda payload: True) is None
-    checkpoint.save(tmp_path, 1, {"x": 1})
-    assert checkpoint.load_newest(tmp_path, lambda payload: False) is None
+def test_no_readable_checkpoint_gives_none(folder: Place) -> None:
+    assert checkpoint.load_newest(folder / "missing", lambda payload: True) is None
+    checkpoint.save(folder, 1, {"x": 1})
+    assert checkpoint.load_newest(folder, lambda payload: False) is None
 
 
-def test_the_newest_two_checkpoints_are_kept(tmp_path: Path) -> None:
+def test_the_newest_two_checkpoints_are_kept(folder: Place) -> None:
     for epoch in (1, 2, 5):
-        checkpoint.save(tmp_path, epoch, {"epoch": epoch})
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch-000002.pt", "epoch-000005.pt"]
-    checkpoint.save(tmp_path, 3, {"epoch": 3})
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch-000002.pt", "epoch-000003.pt"]
+        checkpoint.save(folder, epoch, {"epoch": epoch})
+    assert settled(folder, 2) == ["epoch-000002.pt", "epoch-000005.pt"]
+    checkpoint.save(folder, 3, {"epoch": 3})
+    assert settled(folder, 2) == ["epoch-000002.pt", "epoch-000003.pt"]
+
+
+def test_no_checkpoint_is_lost_where_saving_is_faster_than_removing(bucket: str, tmp_path: Path) -> None:
+    folder = place(f"s3://{bucket}/{tmp_path.name}")
+    for epoch in range(1, 9):
+        checkpoint.save(folder, epoch, {"epoch": epoch})
+    assert settled(folder, 2) == ["epoch-000007.pt", "epoch-000008.pt"]
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
@@ -255,3 +281,23 @@ def test_a_checkpoint_of_other_data_is_not_continued(tmp_path: Path, monkeypatch
     assert TrialSession(first).advance()["attempt_start"] == 1
     monkeypatch.setattr(feed, "prepare", lambda *_: replace(prepare("digits"), digest="0" * 64))
     assert TrialSession(first).advance()["attempt_start"] == 0
+
+
+def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_trial(bucket: str) -> None:
+    make_bucket("soon-gone", os.environ)
+    session = TrialSession(config(checkpoints="s3://soon-gone/t0001"), place)
+    client(os.environ).delete_bucket(Bucket="soon-gone")
+    with pytest.warns(UserWarning, match="no checkpoint of t0001 could be written"):
+        reports = all_reports(session)
+    assert rows(reports) == rows(all_reports(TrialSession(config())))
+
+
+def test_a_store_that_does_not_say_what_it_has_is_asked_again_and_then_the_trial_ends(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that took it for empty would train anew what lies there."""
+    monkeypatch.setattr(storage, "PATIENCE_S", 1.2)
+    began = time.monotonic()
+    with pytest.raises(OSError, match="no-such-bucket"):
+        TrialSession(config(checkpoints="s3://no-such-bucket/t0001"), place)
+    assert time.monotonic() - began > 0.5

@@ -1,9 +1,13 @@
 import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
+from results.places import place, remove_tree
 from trainables.recipe import Recipe, Teacher
 from trainables.teachers import Shelf, address_of, in_order, kept_logits
 
@@ -18,12 +22,15 @@ def learning_from(name: str, **values) -> Teacher:
     return teacher(recipe={"loss": {"name": "distilled", "teacher": name}}, **values)
 
 
-def publish(shelf: Shelf, address: str, value: float = 1.0, logits: bool = True):
+SOME = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+
+def publish(shelf: Shelf, address: str, value: float = 1.0, logits: np.ndarray | None = SOME):
     recipe = teacher().recipe
     return shelf.publish(
         address,
         weights={"w": torch.full((2,), value)},
-        logits=np.arange(6, dtype=np.float32).reshape(3, 2) if logits else None,
+        logits=logits,
         facts={
             "name": "big",
             "recipe": recipe.model_dump(mode="json"),
@@ -154,7 +161,7 @@ def test_an_address_cannot_leave_the_shelf(tmp_path):
 
 
 def test_logits_may_be_left_out(tmp_path):
-    stored = publish(Shelf(tmp_path), "a" * 16, logits=False)
+    stored = publish(Shelf(tmp_path), "a" * 16, logits=None)
     assert kept_logits(stored.folder) is None
 
 
@@ -171,3 +178,108 @@ def test_of_two_that_publish_at_once_the_first_stays(tmp_path, monkeypatch):
     stored = publish(Shelf(tmp_path), "a" * 16, 2.0)
     assert stored.weights()["w"].tolist() == [1, 1]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a" * 16]
+
+
+@pytest.fixture
+def remote(bucket, tmp_path):
+    """A shelf on a real S3 interface."""
+    return place(f"s3://{bucket}/{tmp_path.name}/teachers")
+
+
+def on_machine(monkeypatch, folder, origin) -> Shelf:
+    """The shelf as a machine with a cache of its own sees it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return Shelf(origin)
+
+
+def test_a_teacher_on_a_store_is_found_by_another_machine(remote, tmp_path, monkeypatch):
+    here = on_machine(monkeypatch, tmp_path / "a", remote)
+    assert here.get("a" * 16) is None
+    assert here.all() == []
+    stored = publish(here, "a" * 16)
+    there = on_machine(monkeypatch, tmp_path / "b", remote)
+    assert [t.name for t in there.all()] == ["big"]
+    assert not there.root.exists()  # what is only listed is not copied
+    found = there.get("a" * 16)
+    assert (found.name, found.metrics, found.versions) == (stored.name, stored.metrics, stored.versions)
+    assert found.folder.is_relative_to(tmp_path / "b")
+    assert torch.equal(found.weights()["w"], torch.ones(2))
+    logits = kept_logits(found.folder)
+    assert isinstance(logits, np.memmap)
+    assert logits.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_teacher_that_went_from_the_store_is_gone_though_there_is_a_copy(remote, tmp_path, monkeypatch):
+    shelf = on_machine(monkeypatch, tmp_path, remote)
+    folder = publish(shelf, "a" * 16).folder
+    remove_tree(remote / ("a" * 16))
+    assert shelf.get("a" * 16) is None
+    assert folder.exists()
+    assert publish(shelf, "a" * 16, 2.0).weights()["w"].tolist() == [2, 2]
+
+
+def test_a_damaged_copy_is_fetched_again(remote, tmp_path, monkeypatch, recwarn):
+    shelf = on_machine(monkeypatch, tmp_path, remote)
+    stored = publish(shelf, "a" * 16)
+    (stored.folder / "weights.pt").write_bytes(b"cut")
+    assert shelf.get("a" * 16).weights()["w"].tolist() == [1, 1]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed"])
+def test_a_damaged_teacher_on_a_store_counts_as_missing_and_is_replaced(remote, tmp_path, monkeypatch, damage):
+    publish(on_machine(monkeypatch, tmp_path / "a", remote), "a" * 16)
+    shelf = on_machine(monkeypatch, tmp_path / "b", remote)
+    weights = next(file for file in (remote / ("a" * 16)).iterdir() if file.name.startswith("weights"))
+    if damage == "changed":
+        weights.write_bytes(b"something else")
+    else:
+        weights.unlink()
+    with pytest.warns(UserWarning, match="has to be trained again"):
+        assert shelf.get("a" * 16) is None
+    with pytest.warns(UserWarning, match=r"weights-[0-9a-f]{16}\.pt"):
+        publish(shelf, "a" * 16, 3.0)
+    assert shelf.get("a" * 16).weights()["w"].tolist() == [3, 3]
+    assert on_machine(monkeypatch, tmp_path / "c", remote).get("a" * 16).weights()["w"].tolist() == [3, 3]
+
+
+def test_what_was_killed_while_it_was_uploaded_is_no_teacher(remote, tmp_path, monkeypatch, recwarn):
+    shelf = on_machine(monkeypatch, tmp_path, remote)
+    publish(shelf, "a" * 16)
+    (remote / ("a" * 16) / "teacher.json").unlink()
+    assert shelf.get("a" * 16) is None
+    assert shelf.all() == []
+    assert not recwarn.list
+
+
+def test_of_two_machines_that_publish_at_once_one_wins_with_all_its_files(remote, tmp_path, monkeypatch):
+    shelves = [on_machine(monkeypatch, tmp_path / str(number), remote) for number in range(4)]
+    with ThreadPoolExecutor() as pool:
+        stored = list(pool.map(lambda n: publish(shelves[n], "a" * 16, float(n)), range(4)))
+    found = on_machine(monkeypatch, tmp_path / "another", remote).get("a" * 16)
+    assert found.weights()["w"].tolist() in [[n, n] for n in range(4)]
+    assert shelves[0].get("a" * 16).weights()["w"].tolist() == found.weights()["w"].tolist()
+    assert len(stored) == 4
+
+
+def test_processes_of_a_machine_download_a_teacher_once(remote, tmp_path, monkeypatch):
+    publish(on_machine(monkeypatch, tmp_path / "a", remote), "a" * 16)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    code = (
+        "import sys; from results.places import place; from trainables.teachers import Shelf; "
+        "folder = Shelf(place(sys.argv[1])).get('a' * 16).folder; print(folder.stat().st_ino)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(remote)], stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    assert len({process.communicate(timeout=60)[0] for process in processes}) == 1  # nobody replaced it
+    assert all(process.returncode == 0 for process in processes)
+    names = sorted(path.name for path in Shelf(remote).root.iterdir())
+    assert names == [".lock", "a" * 16]
+
+
+def test_large_logits_come_back_as_they_were(remote, tmp_path, monkeypatch):
+    logits = np.random.default_rng(0).standard_normal((300_000, 10), dtype=np.float32)  # 12 MB: several pieces
+    stored = publish(on_machine(monkeypatch, tmp_path / "a", remote), "a" * 16, logits=logits)
+    found = on_machine(monkeypatch, tmp_path / "b", remote).get(stored.address)
+    assert np.array_equal(kept_logits(found.folder), logits)

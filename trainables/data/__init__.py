@@ -15,6 +15,7 @@ from trainables.data.packed import PackedDataset, Split
 from trainables.data.packing import open_or_pack
 from trainables.data.progress import Progress
 from trainables.data.source import Source
+from trainables.storage import user_cache
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -41,8 +42,7 @@ def data_root(root: str | Path | None = None) -> Path:
     if root is not None or (root := os.environ.get("THERMOTUNE_DATA")):
         folder = Path(root).expanduser()
     else:
-        cache = os.environ.get("XDG_CACHE_HOME")
-        folder = (Path(cache) if cache else Path.home() / ".cache") / "thermotune"
+        folder = user_cache()
     try:
         with os.scandir(folder):
             return folder

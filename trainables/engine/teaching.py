@@ -23,11 +23,12 @@ def require(name: str, teachers: Mapping[str, Teacher], shelf: Shelf, data_diges
 
     Raises:
         ValueError: It is not on the shelf.
+        OSError: The store of the shelf did not answer for a long time.
     """
     address = address_of(name, teachers, data_digest)
     stored = shelf.get(address)
     if stored is None:
-        raise ValueError(f"the teacher {name} must be trained first, but {shelf.root} holds no {address}")
+        raise ValueError(f"the teacher {name} must be trained first, but {shelf.origin} holds no {address}")
     return stored
 
 

@@ -1,0 +1,173 @@
+"""The commands ``thermotune query``, ``export`` and ``status``: what is on record, over all studies of a root."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from search.errors import UsageError
+from search.options import ROOT, RootOption, StudyArgument, TextFormatOption
+from search.terminal import command_prefix, look
+
+if TYPE_CHECKING:
+    from results.places import Place
+    from results.query import Database
+
+QUERY_EPILOG = (
+    "Examples: thermotune query 'select study, trial, value from best where leads' | "
+    """thermotune query digits-beta 'select "loss.beta", value from trials order by value desc limit 5' | """
+    "thermotune query --schema"
+)
+EXPORT_EPILOG = (
+    "Examples: thermotune export digits-beta --format parquet | "
+    "thermotune export digits-beta --format csv --table trials --output trials.csv"
+)
+STATUS_EPILOG = "Examples: thermotune status | thermotune status digits-beta"
+
+MOST_ROWS = 200
+"""Rows of a table on a terminal; the other formats have no limit."""
+
+EXIT_CTRL_C = 130
+
+WordsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[STUDY] SELECT", help="One SELECT in quotes; - reads it from stdin. All studies, or one."),
+]
+AnswerFormatOption = Annotated[
+    Literal["table", "json", "csv", "markdown"] | None,
+    typer.Option("--format", "-f", help="How to write it.", show_default="table on a terminal, else csv"),
+]
+
+
+def query(
+    words: WordsArgument = None,
+    root: RootOption = ROOT,
+    form: AnswerFormatOption = None,
+    schema: Annotated[bool, typer.Option("--schema", help="List the views with their columns and units.")] = False,
+) -> None:
+    """Ask the records of all studies, or of one, in SQL (DuckDB's); only one SELECT, and nothing but the records.
+
+    CSV puts a ' before text that a spreadsheet would take for a formula. Times are UTC.
+    """
+    from results.query import QueryError
+
+    form = form or ("table" if sys.stdout.isatty() else "csv")
+    given = list(words or [])
+    sql = "" if schema else _statement(given)
+    if len(given) > 1:
+        raise UsageError(f"a query must be one word in quotes, after a study or alone, got {' '.join([*given, sql])}")
+    database = _database(root, given[0] if given else None)
+    try:
+        if schema:
+            _show_schema(database, form)
+        else:
+            _answer(database, sql, form)
+    except QueryError as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        typer.echo("\nthermotune: the query was stopped", err=True)
+        raise typer.Exit(EXIT_CTRL_C) from None
+
+
+def export(
+    study: StudyArgument,
+    root: RootOption = ROOT,
+    form: Annotated[Literal["parquet", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")] = "csv",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the files, or with --table a file.", show_default="STUDY-export"
+        ),
+    ] = None,
+    table: Annotated[
+        Literal["trials", "epochs", "decisions", "sessions"] | None,
+        typer.Option("--table", help="Only this one.", show_default="all four"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Write the records of a study into files, as query shows them, with the meaning of every column."""
+    from results.export import export_study
+    from results.facts import find_study
+
+    folder = find_study(root, study)
+    for path in export_study(folder, form, output or Path(f"{study}-export"), table=table, force=force):
+        typer.echo(path)
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="All of the root if left out.")] = None,
+    root: RootOption = ROOT,
+    form: TextFormatOption = "table",
+) -> None:
+    """Show where a study stands, or all studies of the root."""
+    from results.facts import find_study
+    from results.report import Format, render_status, render_statuses, statuses
+    from results.report import status as status_of
+
+    command, shown = command_prefix(root), look()
+    if study is None:
+        text = render_statuses(statuses(root, command=command), Format(form), **shown)
+    else:
+        text = render_status(status_of(find_study(root, study), command=command), Format(form), **shown)
+    typer.echo(text, nl=False)
+
+
+def _statement(words: list[str]) -> str:
+    """Takes the SQL off the words; what is left is a study."""
+    if not words:
+        raise UsageError("a query needs a SELECT in quotes. For example: thermotune query 'select * from best'")
+    sql = words.pop()
+    return sys.stdin.read() if sql == "-" else sql
+
+
+def _database(root: Place, study: str | None) -> Database:
+    """All studies, or one; says which are left out because they are damaged."""
+    from results.facts import find_study
+    from results.query import Database
+
+    database = Database(root if study is None else [find_study(root, study)])
+    for name, error in database.damaged.items():
+        if study is not None:
+            raise error
+        typer.echo(f"warning: {name} is left out: {error}", err=True)
+    return database
+
+
+def _answer(database: Database, sql: str, form: str) -> None:
+    from results.query.writing import csv_pieces, json_pieces
+    from results.report import Format, render_answer
+
+    if form in ("csv", "json"):
+        reader = database.batches(sql)
+        for piece in (csv_pieces if form == "csv" else json_pieces)(reader.schema, reader):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return
+    answer = database.arrow(sql)
+    shown = answer.slice(0, MOST_ROWS) if form == "table" else answer
+    typer.echo(render_answer(shown, Format(form), **look()), nl=False)
+    if len(shown) < len(answer):
+        typer.echo(f"{len(shown)} of {len(answer)} rows are shown; --format csv writes them all", err=True)
+
+
+def _show_schema(database: Database, form: str) -> None:
+    import pyarrow as pa
+
+    from results.query import describe
+    from results.query.writing import csv_pieces, json_pieces
+    from results.report import Format, render_schema
+
+    found = describe(database)
+    if form not in ("csv", "json"):
+        typer.echo(render_schema(found, Format(form), **look()), nl=False)
+        return
+    names = ("view", "name", "type", "meaning")
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array([getattr(column, name) for column in found], pa.string()) for name in names], names=list(names)
+    )
+    for piece in (csv_pieces if form == "csv" else json_pieces)(batch.schema, [batch]):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
