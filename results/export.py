@@ -89,11 +89,17 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            draft.chmod(0o644)
+            draft.chmod(0o666 & ~_umask())  # what a plain open would have given
             draft.replace(path)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
 
 
 def _write(database: Database, view: str, columns: tuple[Column, ...], form: Form, file: IO[bytes]) -> None:

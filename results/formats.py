@@ -45,6 +45,9 @@ def metric_words(name: str) -> str:
 def interval(name: str, mean: MeanInterval | None, *, n: bool = True) -> str:
     """A mean with its 95 % interval: ``97.50 % [97.10, 97.90], n = 5``.
 
+    Without a spread: ``97.50 % on each of 3 seeds``. An interval shows no accuracy that is impossible: its ends stop at
+    0 and 100 %.
+
     Args:
         name: Metric, ``split/name``.
         mean: The mean, None where there is none.
@@ -52,19 +55,25 @@ def interval(name: str, mean: MeanInterval | None, *, n: bool = True) -> str:
     """
     if mean is None:
         return NONE
-    ends = "" if mean.low is None or mean.high is None else f" [{bare(name, mean.low)}, {bare(name, mean.high)}]"
-    return f"{metric(name, mean.mean)}{ends}" + (f", n = {mean.n}" if n else "")
+    shown = metric(name, mean.mean)
+    if mean.low is None or mean.high is None:
+        if mean.n == 1:
+            return shown + (", n = 1" if n else "")
+        return shown + (f" on each of {mean.n} seeds" if n else "")
+    low, high = (_possible(name, end, 0.0) for end in (mean.low, mean.high))
+    return f"{shown} [{bare(name, low)}, {bare(name, high)}]" + (f", n = {mean.n}" if n else "")
 
 
 def difference(name: str, paired: PairedDifference) -> str:
     """A difference with its unit, sign and 95 % interval: ``+0.52 percentage points, 95 % interval +0.31 to +0.73``.
 
-    Without an interval: ``+0.28 percentage points on each of 5 seeds``.
+    Without an interval: ``+0.28 percentage points on each of 5 seeds``. The ends stop at -100 and +100 points.
     """
     mean = f"{bare(name, paired.mean, '+')} {unit(name)}"
     if paired.low is None or paired.high is None:
         return f"{mean} on each of {paired.n} seeds"
-    return f"{mean}, 95 % interval {bare(name, paired.low, '+')} to {bare(name, paired.high, '+')}"
+    low, high = (_possible(name, end, -1.0) for end in (paired.low, paired.high))
+    return f"{mean}, 95 % interval {bare(name, low, '+')} to {bare(name, high, '+')}"
 
 
 def difference_only(name: str, paired: PairedDifference | MeanInterval) -> str:
@@ -72,7 +81,8 @@ def difference_only(name: str, paired: PairedDifference | MeanInterval) -> str:
     mean = bare(name, paired.mean, "+")
     if paired.low is None or paired.high is None:
         return mean
-    return f"{mean} [{bare(name, paired.low, '+')}, {bare(name, paired.high, '+')}]"
+    low, high = (_possible(name, end, -1.0) for end in (paired.low, paired.high))
+    return f"{mean} [{bare(name, low, '+')}, {bare(name, high, '+')}]"
 
 
 def p_value(p: float | None) -> str:
@@ -102,6 +112,13 @@ def number(value: float | None, form: str) -> str:
 def percent(value: float | None) -> str:
     """A share of 0..1 in percent: ``2.31 %``; ``-`` without one."""
     return NONE if value is None else f"{100 * value:.2f} %"
+
+
+def rough_percent(share: float) -> str:
+    """A share of 0..1 in whole percent, with nothing rounded to never or always: ``less than 1 %``."""
+    if 0 < share < 0.01:
+        return "less than 1 %"
+    return "more than 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def settings(values: Mapping[str, object]) -> str:
@@ -171,3 +188,8 @@ def bare(name: str, value: float, sign: str = "") -> str:
         sign: ``+`` for a sign in any case.
     """
     return f"{100 * value:{sign}z.2f}" if name.endswith("accuracy") else f"{value:{sign}z.4f}"
+
+
+def _possible(name: str, end: float, least: float) -> float:
+    """The end of an interval, no farther than the metric goes: accuracies to 1, and down to ``least``."""
+    return min(1.0, max(least, end)) if name.endswith("accuracy") else end

@@ -284,16 +284,27 @@ def _await_mirror(mirror: subprocess.Popen[bytes], folder: Place, command: str) 
 
 
 def main() -> NoReturn:
-    """The command ``thermotune``: every mistake of a user becomes a message and an exit code."""
+    """The command ``thermotune``: every mistake of a user, and every failure of a disk, becomes a message."""
     from results.errors import ResultsError
+    from results.places import reason
     from spaces import SpaceError
 
     try:
         app()
     except ThermotuneError as error:
-        say(f"thermotune: {error}")
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except (ResultsError, SpaceError) as error:
-        say(f"thermotune: {error}")
-        sys.exit(1)
+        _end(str(error), 1)
+    except OSError as error:
+        what = f"{error.filename}" if error.filename else "a file or the output"
+        _end(f"{what} cannot be read or written ({reason(error)}). Mend that, then try again", 1)
     raise AssertionError("typer ends the process")
+
+
+def _end(message: str, code: int) -> NoReturn:
+    say(f"thermotune: {message}")
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk; Python would try again at the very end, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

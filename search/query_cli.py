@@ -13,8 +13,11 @@ from search.options import ROOT, RootOption, StudyArgument, TextFormatOption
 from search.terminal import command_prefix, look
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from results.places import Place
     from results.query import Database
+    from results.query.database import Batches
 
 QUERY_EPILOG = (
     "Examples: thermotune query 'select study, trial, value from best where leads' | "
@@ -110,6 +113,7 @@ def status(
     command, shown = command_prefix(root), look()
     if study is None:
         text = render_statuses(statuses(root, command=command), Format(form), **shown)
+        _say_if_missing(root)
     else:
         text = render_status(status_of(find_study(root, study), command=command), Format(form), **shown)
     typer.echo(text, nl=False)
@@ -132,25 +136,44 @@ def _database(root: Place, study: str | None) -> Database:
     for name, error in database.damaged.items():
         if study is not None:
             raise error
-        typer.echo(f"warning: {name} is left out: {error}", err=True)
+        typer.echo(f"warning: {name} is left out: {str(error).splitlines()[0]}", err=True)
+    if study is None:
+        _say_if_missing(root)
     return database
+
+
+def _say_if_missing(root: Place) -> None:
+    if not root.exists():
+        typer.echo(f"there is no folder {root} yet", err=True)
 
 
 def _answer(database: Database, sql: str, form: str) -> None:
     from results.query.writing import csv_pieces, json_pieces
     from results.report import Format, render_answer
 
+    batches = database.batches(sql)
     if form in ("csv", "json"):
-        reader = database.batches(sql)
-        for piece in (csv_pieces if form == "csv" else json_pieces)(reader.schema, reader):
+        for piece in (csv_pieces if form == "csv" else json_pieces)(batches.schema, batches):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    answer = database.arrow(sql)
-    shown = answer.slice(0, MOST_ROWS) if form == "table" else answer
+    shown, rows = _first_rows(batches, MOST_ROWS if form == "table" else None)
     typer.echo(render_answer(shown, Format(form), **look()), nl=False)
-    if len(shown) < len(answer):
-        typer.echo(f"{len(shown)} of {len(answer)} rows are shown; --format csv writes them all", err=True)
+    if len(shown) < rows:
+        typer.echo(f"{len(shown)} of {rows} rows are shown; --format csv writes them all", err=True)
+
+
+def _first_rows(batches: Batches, most: int | None) -> tuple[pa.Table, int]:
+    """The first rows of an answer, and how many there are; only these are held in memory."""
+    import pyarrow as pa
+
+    kept: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        if most is None or rows < most:
+            kept.append(batch.slice(0, None if most is None else most - rows))
+        rows += len(batch)
+    return pa.Table.from_batches(kept, batches.schema), rows
 
 
 def _show_schema(database: Database, form: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 EXIT_NOTHING_SUCCEEDED = 3
 EXIT_LEFT = 130
 BEST_EPILOG = "Example: thermotune best digits-beta --format json"
-REPORT_EPILOG = "Examples: thermotune report digits-beta --open | thermotune report digits-beta -f html -o beta.html"
+REPORT_EPILOG = "Examples: thermotune report digits-beta --open | thermotune report digits-beta -o beta.html"
 THEORY_EPILOG = "Example: thermotune theory digits-theory"
 WATCH_EPILOG = "Examples: thermotune watch digits-beta | thermotune watch digits-beta --web --open"
+
+_SUFFIXES: Mapping[str, str] = {".html": "html", ".json": "json", ".md": "markdown"}
 
 OpenOption = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
 
@@ -40,7 +43,12 @@ def report(
     root: RootOption = ROOT,
     form: Annotated[
         FormatName | None,
-        typer.Option("--format", "-f", help="How to write it: a table if left out, with --open a page."),
+        typer.Option(
+            "--format",
+            "-f",
+            help="How to write it. If left out: as the file's suffix says (.html, .json, .md), with --open a page, "
+            "else a table.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -65,7 +73,7 @@ def report(
     if output is None:
         typer.echo(render(found, Format(form or "table"), **look()), nl=False)
         return
-    _write(found, Format(form or ("html" if show else "table")), output)
+    _write(found, Format(form or ("html" if show else _SUFFIXES.get(output.suffix.lower(), "table"))), output)
     if show:
         _open(output)
 

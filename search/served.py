@@ -22,9 +22,10 @@ EXAMPLES = 4
 class ServedNetwork(nn.Module):
     """Takes samples as they are, and gives logits of which the plain softmax is what the study measured.
 
-    Images are pixels (N, C, H, W) float32 in 0..255, which are normalised here; texts are token ids (N, L) int32,
-    filled up with 0. A tempered loss's beta belongs to the model (arXiv 2010.07344 writes Z = beta z), so it is applied
-    here; of several members the logits are the logarithms of their mean probabilities.
+    Images are pixels (N, C, H, W) float32 in the data set's own range (0..16 for digits, 0..255 for image files), which
+    are normalised here; texts are token ids (N, L) int32, filled up with 0. A tempered loss's beta belongs to the model
+    (arXiv 2010.07344 writes Z = beta z), so it is applied here; of several members the logits are the logarithms of
+    their mean probabilities.
     """
 
     mean: Tensor
@@ -48,7 +49,7 @@ class ServedNetwork(nn.Module):
             self.register_buffer("std", torch.tensor(packed.std).view(channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (N, C) float32 of pixels (N, C, H, W) float32 in 0..255, or of token ids (N, L) int32."""
+        """Logits (N, C) float32 of pixels (N, C, H, W) float32, not scaled, or of token ids (N, L) int32."""
         return self.of_prepared((inputs - self.mean) / self.std if self.reads_pixels else inputs)
 
     def of_prepared(self, samples: Tensor) -> Tensor:
@@ -57,18 +58,6 @@ class ServedNetwork(nn.Module):
         if len(logits) == 1:
             return logits[0]
         return torch.stack([z.log_softmax(1) for z in logits]).logsumexp(0) - math.log(len(logits))
-
-    @property
-    def usage(self) -> str:
-        """What it takes and gives, in words."""
-        if self.reads_pixels:
-            takes = "pixels (N, C, H, W) float32 in 0..255"
-        else:
-            takes = "token ids (N, L) int32, filled up with 0 to their full length,"
-        return (
-            f"It takes {takes} and gives logits (N, C) float32, with the loss's beta in them: their softmax is what "
-            "the study measured. Divided by the tag refit_temperature, their softmax is calibrated."
-        )
 
     def raw(self, samples: Tensor) -> Tensor:
         """Prepared samples as they are outside: pixels, or token ids."""
@@ -90,6 +79,33 @@ def served(training: Training) -> ServedNetwork:
         members.append(network)
     whole = ServedNetwork(members, beta_of(training.recipe), training.data.packed)
     return whole.requires_grad_(False).eval()
+
+
+def usage(packed: PackedDataset) -> str:
+    """What a network trained on a data set takes and gives, in words.
+
+    Args:
+        packed: The data set; of its training images the range of the pixels is looked up.
+    """
+    shape = ", ".join(map(str, packed.input_shape))
+    if packed.kind == "text":
+        takes = f"token ids (N, {shape}) int32, filled up with 0 to their full length,"
+    else:
+        low, high = _range(packed)
+        takes = f"pixels (N, {shape}) float32 in {low}..{high}, as {packed.name} has them, not scaled,"
+    return (
+        f"It takes {takes} and gives logits (N, {packed.num_classes}) float32, with the loss's beta in them: their "
+        "softmax is what the study measured. It is always in evaluation mode: calling eval() or train() on it raises "
+        "NotImplementedError."
+    )
+
+
+def _range(packed: PackedDataset) -> tuple[int, int]:
+    """Smallest and largest pixel of the training split; of image files what they can hold."""
+    if packed.storage == "streamed":
+        return 0, 255
+    pixels, _ = packed.load("train")
+    return int(pixels.min()), int(pixels.max())
 
 
 def examples(network: ServedNetwork, data: TrainingData) -> Tensor:

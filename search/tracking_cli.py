@@ -11,6 +11,7 @@ import typer
 from search.browser import open_page
 from search.errors import UsageError
 from search.options import ROOT, RootOption, StudyArgument
+from search.terminal import command_prefix
 
 SYNC_EPILOG = "Examples: MLFLOW_TRACKING_URI=http://127.0.0.1:5000 thermotune sync mine | thermotune sync mine --check"
 REGISTER_EPILOG = (
@@ -28,16 +29,19 @@ def sync(
         bool, typer.Option("--check", help="Compare only, and send nothing. Ends with 1 if anything differs.")
     ] = False,
 ) -> None:
-    """Bring MLflow up to date with a study's records, or compare what it holds with them."""
+    """Make MLflow hold what a study's records say, or compare what it holds with them.
+
+    Sends what MLflow lacks. A run with a wrong value or parameter, which MLflow cannot change, is made anew.
+    """
     from results.facts import find_study
     from results.tracking import check as compare
     from results.tracking import sync as bring_up_to_date
 
-    folder = find_study(root, study)
+    folder, command = find_study(root, study), command_prefix(root)
     if not check:
-        typer.echo(str(bring_up_to_date(folder)), err=True)
+        typer.echo(str(bring_up_to_date(folder, command=command)), err=True)
         return
-    found = compare(folder)
+    found = compare(folder, command=command)
     typer.echo(str(found))
     if found.differences:
         raise typer.Exit(1)
@@ -57,7 +61,8 @@ def register(
 ) -> None:
     """Register a confirmed network as a model in MLflow, with what it is and what it achieved.
 
-    The model takes pixels (or token ids) and gives logits, whose softmax is what the study measured.
+    The model takes pixels as the data set has them (or token ids) and gives logits, whose softmax is what the study
+    measured.
     """
     if name is not None and not _MODEL_NAME.fullmatch(name):
         raise UsageError(f"--name must be letters, digits, '.', '_', '-' and spaces, up to 200, got {name!r}")
@@ -67,10 +72,11 @@ def register(
     from search.registering import register as put_into_registry
 
     folder = find_study(root, study)
-    model, what = put_into_registry(folder, name=name, trial=trial, seed=seed)
+    model, what = put_into_registry(folder, name=name, trial=trial, seed=seed, command=command_prefix(root))
     done = "Registered" if model.new else "It is registered already:"
     typer.echo(f"{done} {what}\nTo load it where MLFLOW_TRACKING_URI is {mask(default_uri(folder))}:", err=True)
     typer.echo(f'  mlflow.pytorch.load_model("{model.uri}")', err=True)
+    typer.echo("It is in evaluation mode already: do not call eval(), which such a model does not have.", err=True)
     typer.echo(model.uri)
 
 
@@ -83,25 +89,27 @@ def ui(
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Show the curves of every trial in MLflow's own pages, on this machine only; Ctrl-C ends it."""
-    from results.environment import mask
     from results.facts import find_study
     from results.places import scratch
     from results.tracking import Tracker, is_server
+    from search.tracking_ui import free_port, link, serving, until_stopped
 
     folder = None if study is None else find_study(root, study)
-    tracker = Tracker(folder or root / "-")
+    command = command_prefix(root)
+    tracker = Tracker(folder or root / "-", then=f"{command} ui" + (f" {study}" if study else ""))
     if is_server(tracker.uri):
+        address = link(tracker.uri, tracker, folder)  # asks the server
         typer.echo("MLflow runs already, where MLFLOW_TRACKING_URI says:", err=True)
-        address = mask(tracker.uri)
         typer.echo(address)
         if show:
             open_page(address)
         return
     store = Path(tracker.uri.removeprefix("sqlite:///"))
     if tracker.uri.startswith("sqlite:") and not store.exists():
-        raise UsageError(f"MLflow must have a copy of a study to show, but there is no {store}. Make one: sync STUDY")
-    from search.tracking_ui import link, serving, until_stopped
-
+        raise UsageError(
+            f"MLflow must have a copy of a study to show, but there is no {store}. Make one: {command} sync STUDY"
+        )
+    port = free_port(port)
     typer.echo("Starting MLflow ...", err=True)
     with serving(tracker.uri, scratch(root), port) as started:
         address = link(started, tracker, folder)

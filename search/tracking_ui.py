@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from results.places import Place
 from results.query import StudyView
@@ -30,22 +30,20 @@ DOWN_WITHIN_S = 10.0
 
 
 @contextlib.contextmanager
-def serving(uri: str, home: Path, port: int | None) -> Iterator[str]:
+def serving(uri: str, home: Path, port: int) -> Iterator[str]:
     """Runs MLflow's server over a store, for this machine only.
 
     Args:
         uri: Of the store: SQLite, PostgreSQL, ...
         home: Local folder for what MLflow keeps beside the store.
-        port: Where to listen; None for one that is free.
+        port: Where to listen; one that is free.
 
     Yields:
         Its address, when it answers.
 
     Raises:
-        UsageError: The port is taken.
         ThermotuneError: The server does not start.
     """
-    port = _free_port(port)
     address = f"http://{HOST}:{port}"
     environment = {
         **os.environ,
@@ -76,13 +74,14 @@ def link(address: str, tracker: Tracker, folder: Place | None) -> str:
     """The page of a study: its run with all trials below it; of a root, the experiment with all studies.
 
     Args:
-        address: Of the server.
+        address: Of the server; a name and password in it are left out.
         tracker: The store that it shows.
         folder: Folder of the study.
 
     Raises:
         TrackingUnavailable: The store cannot be read.
     """
+    address = _without_login(address).rstrip("/")
     with tracker.errors():
         experiment = experiment_id(tracker.connect(), tracker.experiment)
     if experiment is None:
@@ -92,6 +91,11 @@ def link(address: str, tracker: Tracker, folder: Place | None) -> str:
         return page
     wanted = f"tags.`{STUDY}` = '{StudyView(folder).facts.id}'"
     return f"{page}?searchFilter={quote(wanted, safe='')}"
+
+
+def _without_login(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def until_stopped() -> None:
@@ -107,7 +111,15 @@ def until_stopped() -> None:
             time.sleep(3600)
 
 
-def _free_port(wanted: int | None) -> int:
+def free_port(wanted: int | None) -> int:
+    """A port that nobody listens at on this machine.
+
+    Args:
+        wanted: This one; None for any.
+
+    Raises:
+        UsageError: It is taken.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.colors import FADED, arm_colors
+from results.figures.colors import FADED, arm_marks
 from results.figures.parts import safe, short, style
 from results.figures.ranges import value_range
 from results.formats import metric as metric_text
@@ -55,7 +55,7 @@ def calibration_figure(points: Sequence[CalibrationPoint], *, arms: Sequence[str
     ]
     height = 110 + len(titles) * (76 + 46 * len(trials))
     figure = make_subplots(rows=len(titles), cols=1, vertical_spacing=84 / height)
-    colors = arm_colors(arms, reference)
+    marks = arm_marks(arms, reference)
     heights = _heights(points, trials)
     losses = [(p, p.loss, p.loss_refit) for p in points]
     errors = [(p, 100 * (p.ece or 0.0), 100 * (p.ece_refit or 0.0)) for p in with_ece]
@@ -77,9 +77,10 @@ def calibration_figure(points: Sequence[CalibrationPoint], *, arms: Sequence[str
                     legendgroup=name,
                     showlegend=row == 1,
                     marker={
-                        "color": ["white" if place == 1 else colors[p.arm] for p, _, _ in pairs],
+                        "color": ["white" if place == 1 else marks[p.arm].color for p, _, _ in pairs],
+                        "symbol": [marks[p.arm].symbol for p, _, _ in pairs],
                         "size": 8,
-                        "line": {"color": [colors[p.arm] for p, _, _ in pairs], "width": 1.8},
+                        "line": {"color": [marks[p.arm].color for p, _, _ in pairs], "width": 1.8},
                     },
                     text=[_hint(p) for p, _, _ in pairs],
                     hovertemplate="%{text}<extra></extra>",
@@ -94,7 +95,11 @@ def calibration_figure(points: Sequence[CalibrationPoint], *, arms: Sequence[str
                 y=[heights[p] for p in fitted],
                 mode="markers",
                 showlegend=False,
-                marker={"color": [colors[p.arm] for p in fitted], "size": 8, "symbol": "diamond"},
+                marker={
+                    "color": [marks[p.arm].color for p in fitted],
+                    "symbol": [marks[p.arm].symbol for p in fitted],
+                    "size": 8,
+                },
                 text=[_hint(p) for p in fitted],
                 hovertemplate="%{text}<extra></extra>",
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 INK = "#1f2933"
 FADED = "#9aa5b1"
@@ -18,12 +19,13 @@ APART = "#6b7785"
 """For what has no place on the axis that gives the others their colour."""
 ARMS = ("#2563a8", "#a8540e", "#0f766e", "#7a3e9d", "#8a6d00")
 REFERENCE = "#111111"
-SYMBOLS = ("circle", "square", "pentagon", "cross", "hourglass", "diamond")
-"""Markers; triangles are kept for what lies off the scale."""
+SYMBOLS = ("circle", "square", "pentagon", "cross", "hourglass", "star")
+"""Markers; triangles are kept for what lies off the scale, diamonds for means over seeds."""
 HEAT = ((0.0, "#2b3a9b"), (0.25, "#1a78b8"), (0.5, "#15876a"), (0.75, "#cf7a12"), (1.0, "#b3152d"))
 """Cold to hot, every step dark enough for a white page; the middle is no paler than the ends."""
-MERIT = ((0.0, "#f6e7b4"), (0.5, "#a3cbae"), (1.0, "#4a95c4"))
-"""Bad to good: darker is better, also in grey; light enough for the marks in the cells."""
+MERIT = ((0.0, "#e3c35c"), (0.5, "#86b89a"), (1.0, "#4a95c4"))
+"""Bad to good: darker is better, also in grey; light enough for the marks in the cells, and the bad end stands out more
+than cells without a value, on white as on dark paper."""
 MERIT_LINES = ((0.0, "#a8842a"), (0.5, "#2b8577"), (1.0, "#173f7a"))
 """The same for lines, which a white page would swallow."""
 RISK = ((0.0, "#f7efdf"), (0.5, "#f0ab6a"), (1.0, "#e2685c"))
@@ -59,13 +61,23 @@ def merit_scale(mode: str, steps: Sequence[tuple[float, str]] = MERIT) -> list[t
     return list(ordered)
 
 
-def arm_symbols(arms: Sequence[str], *, per_symbol: int = 1) -> Mapping[str, str]:
-    """A marker for each arm, so that colour is not all that tells them apart; so many arms share one."""
-    return {arm: SYMBOLS[i // per_symbol % len(SYMBOLS)] for i, arm in enumerate(arms)}
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How an arm looks in every figure."""
+
+    color: str
+    symbol: str
 
 
-def arm_colors(arms: Sequence[str], reference: str | None) -> Mapping[str, str]:
-    """A colour for each arm; black for the reference."""
-    others = [arm for arm in arms if arm != reference]
-    colors = {arm: ARMS[i % len(ARMS)] for i, arm in enumerate(others)}
-    return {**colors, reference: REFERENCE} if reference is not None else colors
+def arm_marks(arms: Sequence[str], reference: str | None) -> Mapping[str, Mark]:
+    """A colour and a marker for each arm: colour is not all that tells them apart, and 30 arms share no pair.
+
+    Args:
+        arms: All arms of the study, in the order that all its figures use.
+        reference: The reference arm, which is black.
+    """
+    ordered = [arm for arm in arms if arm != reference]
+    marks = {arm: Mark(ARMS[i % len(ARMS)], SYMBOLS[i % len(SYMBOLS)]) for i, arm in enumerate(ordered)}
+    if reference is not None:
+        marks[reference] = Mark(REFERENCE, SYMBOLS[len(ordered) % len(SYMBOLS)])
+    return marks

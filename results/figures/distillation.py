@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.colors import arm_colors, arm_symbols
+from results.figures.colors import arm_marks
 from results.figures.parts import axis_title, safe, show_level, style
 from results.figures.ranges import value_range, within, without_tail
 from results.formats import metric as metric_text
@@ -52,7 +52,7 @@ def students_figure(
     """
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.05)
     scale = 100 if metric.endswith("accuracy") else 1
-    colors, symbols = arm_colors(arms, reference), arm_symbols(arms)
+    marks_of = arm_marks(arms, reference)
     if level is not None:
         show_level(figure, level, scale=scale, name=str(reference), columns=(1, 2))
     certain = [v for v in (level.mean, level.low, level.high) if v is not None] if level else []
@@ -65,7 +65,7 @@ def students_figure(
             f"DV (std) {setting_text(p.derived_std)}"
             for p in of_arm
         ]
-        shown, marks = within([scale * p.value for p in of_arm], span, symbols[arm])
+        shown, marks = within([scale * p.value for p in of_arm], span, marks_of[arm].symbol)
         for col, places in ((1, [p.derived_average for p in of_arm]), (2, [p.derived_std for p in of_arm])):
             figure.add_trace(
                 go.Scatter(
@@ -75,7 +75,7 @@ def students_figure(
                     name=safe(arm),
                     legendgroup=arm,
                     showlegend=col == 1,
-                    marker={"color": colors[arm], "symbol": marks, "size": 9, "opacity": 0.8},
+                    marker={"color": marks_of[arm].color, "symbol": marks, "size": 9, "opacity": 0.8},
                     text=texts,
                     hovertemplate="%{text}<extra></extra>",
                 ),

@@ -21,11 +21,16 @@ class ImportanceRow:
     survivors: bool
     """Whether only trials trained to the end were looked at, or all that ended."""
     shares: Importance
+    total: int
+    """Trials in that set; importance takes no more than some of them."""
 
     @property
     def trials(self) -> str:
         """The trials that it rests on, in words."""
-        return f"{self.shares.n} trained to the end" if self.survivors else f"all {self.shares.n} trials"
+        kind = "trained to the end" if self.survivors else "trials"
+        if self.shares.n < self.total:
+            return f"{self.shares.n} of {self.total} {kind}"
+        return f"{self.total} {kind}" if self.survivors else f"all {self.total} {kind}"
 
 
 def importance_figure(rows: Sequence[ImportanceRow]) -> go.Figure:

@@ -63,7 +63,7 @@ def parallel_figure(lines: Sequence[Line], *, scales: Sequence[Scale], metric: s
         mode: ``max`` or ``min``.
 
     Returns:
-        A figure; the best trial is thick, and values far on the bad side sit at the end of their axis.
+        A figure; the trial with the best value is thick, and values far on the bad side sit at the end of their axis.
     """
     scale = 100 if metric.endswith("accuracy") else 1
     full = [n for n in lines if n.state is TrialState.COMPLETED and n.value is not None]
@@ -94,7 +94,8 @@ def parallel_figure(lines: Sequence[Line], *, scales: Sequence[Scale], metric: s
     if ranked:
         best = ranked[-1]
         drawn = [(best, [*paths[best], at_end[best]])]
-        name = f"best: {best.trial} of {safe(best.arm)}"
+        extreme = "highest" if mode == "max" else "lowest"  # fresh seeds may prefer another one
+        name = f"{extreme} in the search: {best.trial} of {safe(best.arm)}"
         figure.add_trace(
             _bundle(drawn, metric, name=name, line={"color": MERIT_LINES[-1][1], "width": 4.5}, showlegend=True)
         )

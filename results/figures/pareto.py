@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.colors import arm_colors, arm_symbols
+from results.figures.colors import arm_marks
 from results.figures.parts import axis_title, safe, style
 from results.figures.ranges import value_range, within, without_tail
 from results.formats import percent
@@ -41,15 +41,15 @@ def pareto_figure(points: Sequence[TradeOff], *, arms: Sequence[str], reference:
         A figure; trials far on the bad side of one of the two sit at its edge as triangles.
     """
     figure = go.Figure()
-    colors, symbols = arm_colors(arms, reference), arm_symbols(arms)
+    marks_of = arm_marks(arms, reference)
     across = value_range(without_tail([p.loss for p in points], "val/loss")) or [0.0, 1.0]
     up = value_range([100 * v for v in without_tail([p.accuracy for p in points], "val/accuracy")]) or [0.0, 100.0]
     for arm in [arm for arm in arms if any(p.arm == arm for p in points)]:
         for efficient in (False, True):
             group = [p for p in points if p.arm == arm and p.efficient is efficient]
             group.sort(key=lambda p: p.loss > across[1] or 100 * p.accuracy < up[0])  # the key shows the first marker
-            xs, beside = within([p.loss for p in group], across, symbols[arm])
-            ys, marks = within([100 * p.accuracy for p in group], up, symbols[arm])
+            xs, beside = within([p.loss for p in group], across, marks_of[arm].symbol)
+            ys, marks = within([100 * p.accuracy for p in group], up, marks_of[arm].symbol)
             marks = ["triangle-right" if side == "triangle-up" else m for side, m in zip(beside, marks, strict=True)]
             if group:
                 figure.add_trace(
@@ -59,11 +59,11 @@ def pareto_figure(points: Sequence[TradeOff], *, arms: Sequence[str], reference:
                         mode="markers",
                         name=f"{safe(arm)}, Pareto set" if efficient else safe(arm),
                         marker={
-                            "color": colors[arm] if efficient else "white",
+                            "color": marks_of[arm].color if efficient else "white",
                             "symbol": marks,
                             "size": 12 if efficient else 7,
                             "opacity": 1 if efficient else 0.55,
-                            "line": {"color": colors[arm], "width": 1.5},
+                            "line": {"color": marks_of[arm].color, "width": 1.5},
                         },
                         text=[
                             f"{p.trial} ({safe(p.arm)}), {safe(p.note)}<br>accuracy {percent(p.accuracy)}, NLL "

@@ -69,8 +69,8 @@ def short(name: str, most: int = 14) -> str:
 
 
 def tick(exponent: float) -> str:
-    """What stands at a tick of a log axis: 0.03, 1, 1000."""
-    return f"{10**exponent:g}"
+    """What stands at a tick of a log axis, in three digits: 0.03, 1, 1000, 1.03e+08."""
+    return f"{float(f'{10**exponent:.3g}'):g}"
 
 
 def wrapped(text: str) -> str:

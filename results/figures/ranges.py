@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 
 _TAIL = 5.0  # values further below the median than so many times the best lies above it are drawn at the edge
+_FENCE = 1.5  # interquartile ranges from a quartile to Tukey's inner fence
+_FEWEST_FOR_QUARTILES = 8  # values; of fewer the quartiles say little
 
 
 def position(value: float, log: bool) -> float:
@@ -30,12 +32,22 @@ def without_tail(values: Sequence[float], metric: str) -> list[float]:
 
 
 def without_tail_ends(values: Sequence[float], metric: str) -> tuple[float, float]:
-    """Lowest and highest of the values; where some are far on the bad side, what counts as far takes their place."""
+    """Lowest and highest value for a scale of colours, without a tail on the bad side.
+
+    Beyond what squashes an axis, Tukey's outliers (1.5 interquartile ranges outside the quartiles) count as tail: on a
+    scale of colours the usual values need all the shades.
+    """
     if not values:
         return 0.0, 1.0
-    limit = _tail_limit(values, metric)
-    low, high = min(values), max(values)
-    return (low, min(high, limit)) if metric.endswith("loss") else (max(low, limit), high)
+    sign = -1 if metric.endswith("loss") else 1
+    limits = [_tail_limit(values, metric)]
+    if len(values) >= _FEWEST_FOR_QUARTILES:
+        lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+        if upper > lower:
+            limits.append(lower - _FENCE * (upper - lower) if sign > 0 else upper + _FENCE * (upper - lower))
+    limit = max(limits, key=lambda v: sign * v)
+    usual = [v for v in values if sign * (v - limit) >= 0]
+    return min(usual), max(usual)
 
 
 def _tail_limit(values: Sequence[float], metric: str) -> float:

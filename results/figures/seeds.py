@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.colors import FADED, REFERENCE, arm_colors, arm_symbols
+from results.figures.colors import FADED, REFERENCE, arm_marks
 from results.figures.parts import axis_title, safe, short, style
 from results.figures.ranges import value_range
 from results.formats import metric as metric_text
@@ -49,7 +49,7 @@ def seeds_figure(
     """
     figure = go.Figure()
     scale = 100 if metric.endswith("accuracy") else 1
-    colors, symbols = arm_colors(arms, reference), arm_symbols(arms)
+    marks = arm_marks(arms, reference)
     level = {row.trial: len(rows) - 1 - i for i, row in enumerate(rows)}
     by_trial = {row.trial: row for row in rows}
     height = {(row.trial, seed): level[row.trial] + place for row in rows for seed, place in _spread(row)}
@@ -74,7 +74,7 @@ def seeds_figure(
             go.Scatter(x=xs, y=ys, mode="lines", name=name, line={"color": FADED, "width": 1.2}, hoverinfo="skip")
         )
     for i, row in enumerate(rows):
-        color = colors[row.arm]
+        color = marks[row.arm].color
         figure.add_trace(
             go.Scatter(
                 x=[scale * v for v in row.values.values()],
@@ -83,7 +83,7 @@ def seeds_figure(
                 name="one seed",
                 legendgroup="seed",
                 showlegend=i == 0,
-                marker={"color": color, "symbol": f"{symbols[row.arm]}-open", "size": 9, "line": {"width": 1.8}},
+                marker={"color": color, "symbol": f"{marks[row.arm].symbol}-open", "size": 9, "line": {"width": 1.8}},
                 text=[f"{row.trial}, seed {seed}: {metric_text(metric, v)}" for seed, v in row.values.items()],
                 hovertemplate="%{text}<extra></extra>",
             )

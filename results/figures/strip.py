@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,12 @@ class ExploredPoint:
         """Why it has no place among the trials trained to the end; None if it has."""
         stayed = self.state in (TrialState.COMPLETED, TrialState.PRUNED) and not self.trained
         return _UNTRAINED if stayed else _STRIP.get(self.state)
+
+    @property
+    def placed(self) -> bool:
+        """Whether it has a place above the strip: it was trained to the end, learned, and has a finite value."""
+        ended_well = self.state is TrialState.COMPLETED and self.trouble is None
+        return ended_well and self.y is not None and math.isfinite(self.y)
 
 
 def show_strip(figure: go.Figure, points: Sequence[ExploredPoint], color: Mapping[str, str], metric: str) -> None:

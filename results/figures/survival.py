@@ -10,9 +10,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.figures.colors import ARMS, FAILURE, INK, STOPPED, TROUBLE, WAITING
-from results.figures.parts import safe, style
+from results.figures.parts import safe, short, style
 
 _COLUMNS = 4  # arms side by side
+_LONG, _COLUMNS_LONG = 11, 3  # letters of a name for which four columns are too narrow on a telephone
+_TITLE_SIZE = 12
 _LABELLED = 0.06  # share of the tallest bar that a part needs to have room for its number
 
 
@@ -48,16 +50,17 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
         epochs: Length of a full trial.
 
     Returns:
-        A figure of stacked bars: the whole bar is what reached the rung; panels of the same scale, four in a row.
+        A figure of stacked bars: the whole bar is what reached the rung; panels of the same scale.
     """
     arms = list(dict.fromkeys(f.arm for f in fates))
-    rows = max(1, math.ceil(len(arms) / _COLUMNS))
+    in_a_row = _COLUMNS_LONG if any(len(arm) > _LONG for arm in arms) else _COLUMNS
+    rows = max(1, math.ceil(len(arms) / in_a_row))
     height = 380 if rows == 1 else 60 + 260 * rows
     figure = make_subplots(
         rows=rows,
-        cols=max(1, min(_COLUMNS, len(arms))),
+        cols=max(1, min(in_a_row, len(arms))),
         shared_yaxes="all",
-        subplot_titles=[safe(a) for a in arms],
+        subplot_titles=[safe(short(a)) for a in arms],
         horizontal_spacing=0.04,
         vertical_spacing=90 / height if rows > 1 else None,
     )
@@ -70,12 +73,12 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
     )
     tallest = max((f.reached for f in fates), default=1)
     for place, arm in enumerate(arms):
-        row, column = place // _COLUMNS + 1, place % _COLUMNS + 1
+        row, column = place // in_a_row + 1, place % in_a_row + 1
         rungs = [f for f in fates if f.arm == arm]
         names = ["start" if f.epoch == 0 else "end" if f.epoch >= epochs else f"epoch {f.epoch}" for f in rungs]
         for name, fill, count in parts:
             heights = [count(f) for f in rungs]
-            if any(heights) or name == "went on":
+            if any(heights):
                 figure.add_trace(
                     go.Bar(
                         x=names,
@@ -115,6 +118,7 @@ def survival_figure(fates: Sequence[Fate], *, epochs: int) -> go.Figure:
             row=row,
             col=column,
         )
+    figure.update_annotations(font_size=_TITLE_SIZE)
     figure.update_layout(barmode="stack", bargap=0.25, uniformtext={"minsize": 11, "mode": "show"})
     figure.update_xaxes(title_text="epoch", row=rows)
     figure.update_yaxes(range=[0, 1.12 * tallest])

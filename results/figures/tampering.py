@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from results.figures.colors import APART, REFERENCE, SYMBOLS, arm_colors, arm_symbols, heat
+from results.figures.colors import APART, REFERENCE, SYMBOLS, arm_marks, heat
 from results.figures.parts import Axis, safe, show_axis, style
 from results.figures.ranges import value_range, within, without_tail
 from results.formats import setting as setting_text
@@ -184,13 +184,13 @@ def logits_figure(
         A figure of two panels above each other that share the exponent; losses far above the others sit at the edge.
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    colors, symbols = arm_colors(arms, reference), arm_symbols(arms)
+    marks_of = arm_marks(arms, reference)
     span = value_range(without_tail([p.loss for p in points], "val/loss")) or [0.0, 1.0]
     for arm in [arm for arm in arms if any(p.arm == arm for p in points)]:
         of_arm = [p for p in points if p.arm == arm]
         of_arm.sort(key=lambda p: not span[0] <= p.loss <= span[1])  # the key shows the first marker
-        norms = [p.logit_norm for p in of_arm], [symbols[arm]] * len(of_arm)
-        losses = within([p.loss for p in of_arm], span, symbols[arm])
+        norms = [p.logit_norm for p in of_arm], [marks_of[arm].symbol] * len(of_arm)
+        losses = within([p.loss for p in of_arm], span, marks_of[arm].symbol)
         for row, (values, marks) in ((1, norms), (2, losses)):
             figure.add_trace(
                 go.Scatter(
@@ -200,7 +200,7 @@ def logits_figure(
                     name=safe(arm),
                     legendgroup=arm,
                     showlegend=row == 1,
-                    marker={"color": colors[arm], "symbol": marks, "size": 9, "opacity": 0.8},
+                    marker={"color": marks_of[arm].color, "symbol": marks, "size": 9, "opacity": 0.8},
                     text=[
                         f"{p.trial} ({safe(arm)}) at {setting_text(p.alpha)}: logit norm {p.logit_norm:.3g}, "
                         f"cross-entropy {p.loss:.4f} nats"

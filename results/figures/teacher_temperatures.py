@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from results.figures.colors import APART, FADED, FAILURE, INK, arm_symbols
+from results.figures.colors import APART, FADED, FAILURE, INK, MERIT, arm_marks
 from results.figures.parts import axis_title, merit_axis, safe, style
 from results.figures.ranges import value_range
 from results.formats import metric as metric_text
@@ -41,13 +41,14 @@ _ENDED: Mapping[TrialState, tuple[str, str, str]] = {
 
 
 def teacher_temperatures_figure(
-    points: Sequence[TeacherPoint], *, arms: Sequence[str], metric: str, mode: str
+    points: Sequence[TeacherPoint], *, arms: Sequence[str], reference: str | None, metric: str, mode: str
 ) -> go.Figure:
     """The metric of students over tau1 and tau2, with the line on which these are equal.
 
     Args:
         points: Students; one or more.
         arms: All arms, in an order that gives each the marker that it has in other figures.
+        reference: The reference arm.
         metric: Name of the metric.
         mode: ``max`` or ``min``.
 
@@ -56,7 +57,7 @@ def teacher_temperatures_figure(
     """
     figure = go.Figure()
     scale = 100 if metric.endswith("accuracy") else 1
-    symbols = arm_symbols(arms)
+    marks = arm_marks(arms, reference)
     span = value_range([v for p in points for v in (p.tau1, p.tau2)]) or [0.0, 1.0]
     figure.add_trace(
         go.Scatter(
@@ -78,14 +79,19 @@ def teacher_temperatures_figure(
         marker = {
             "color": [scale * p.value for p in of_arm if p.value is not None],
             "coloraxis": "coloraxis",
-            "symbol": symbols[arm],
+            "symbol": marks[arm].symbol,
             "size": 12,
             "line": {"color": INK, "width": 1.2},
         }
-        figure.add_trace(_marks(of_arm, f"{arm}, trained to the end", metric, marker))
+        trace = _marks(of_arm, f"{arm}, trained to the end", metric, marker)
+        # plotly cannot draw a number's colour in the key, so that has an entry of its own
+        key = {**marker, "color": MERIT[1][1], "coloraxis": None}
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=trace.name, marker=key))
+        figure.add_trace(trace.update(showlegend=False))
     figure.update_xaxes(title_text="tau1: temperature of the true class", range=value_range([p.tau1 for p in points]))
     figure.update_yaxes(title_text="tau2: of the other classes", range=value_range([p.tau2 for p in points]))
-    height = _HEIGHT + _KEY_LINE * len(figure.data)  # on a narrow page each has a line of the key
+    in_key = sum(t.showlegend is not False for t in figure.data)
+    height = _HEIGHT + _KEY_LINE * in_key  # on a narrow page each has a line of its own
     style(figure, height=height, bar_title=axis_title(metric))
     values = [scale * p.value for p in full if p.value is not None]
     figure.update_layout(coloraxis=merit_axis(values, metric=metric, mode=mode, height=height))

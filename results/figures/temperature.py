@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.colors import ARMS, SYMBOLS, arm_colors, arm_symbols
+from results.figures.colors import Mark, arm_marks
 from results.figures.parts import Axis, axis_title, safe, show_axis, show_level, style
 from results.figures.ranges import value_range, within, without_tail
 from results.figures.ridge import RidgeLevel
 from results.figures.strip import ExploredPoint, show_strip
 from results.formats import metric as metric_text
 from results.formats import setting as setting_text
-from results.schema import TrialState
 from results.statistics import MeanInterval
 
 _KEY_ENTRIES = 10  # with more the key would take the figure's place; then it names the arms only
@@ -63,12 +61,12 @@ def temperature_figure(
     heights = [0.8, 0.2] if rows == 2 else None
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=0.04)
     scale = 100 if metric.endswith("accuracy") else 1
-    color = arm_colors(arms, reference)
-    symbol = arm_symbols([arm for arm in arms if arm != reference], per_symbol=len(ARMS))  # where colours come again
+    marks = arm_marks(arms, reference)
+    color = {arm: mark.color for arm, mark in marks.items()}
     certain = [scale * v for c in confirmed for v in (*c.values, c.mean.mean, c.mean.low, c.mean.high) if v is not None]
     if baseline is not None:
         certain += [scale * v for v in (baseline.mean, baseline.low, baseline.high) if v is not None]
-    full = [p for p in points if p.state is TrialState.COMPLETED and not p.trouble and _finite(p.y)]
+    full = [p for p in points if p.placed]
     explored = [scale * p.y for p in full if p.y is not None]
     span = value_range(without_tail(explored, metric) + certain)
     if baseline is not None:
@@ -76,9 +74,8 @@ def temperature_figure(
     for arm, levels in (ridges or {}).items():
         _ridge(figure, levels, arm, color[arm], metric, scale)
     for arm in arms:
-        symbol_of_arm = symbol.get(arm, SYMBOLS[0])
         of_arm = [p for p in full if p.arm == arm]
-        _marks(figure, of_arm, f"{arm}, explored to the end", color[arm], symbol_of_arm, metric, scale, span)
+        _marks(figure, of_arm, f"{arm}, explored to the end", marks[arm], metric, scale, span)
     in_key = len(arms) + len(confirmed) <= _KEY_ENTRIES
     for candidate in confirmed:
         _confirmed(figure, candidate, color[candidate.arm], metric, scale, in_key)
@@ -94,8 +91,7 @@ def _marks(
     figure: go.Figure,
     points: Sequence[ExploredPoint],
     name: str,
-    color: str,
-    symbol: str,
+    mark: Mark,
     metric: str,
     scale: float,
     span: list[float] | None,
@@ -103,14 +99,14 @@ def _marks(
     """Trials trained to the end; those outside the range sit at its edge as triangles that point to where they are."""
     if points and span:
         points = sorted(points, key=lambda p: not span[0] <= scale * (p.y or 0.0) <= span[1])  # the key shows the first
-        shown, symbols = within([scale * p.y for p in points if p.y is not None], span, symbol)
+        shown, symbols = within([scale * p.y for p in points if p.y is not None], span, mark.symbol)
         figure.add_trace(
             go.Scatter(
                 x=[p.x for p in points],
                 y=shown,
                 mode="markers",
                 name=safe(name),
-                marker={"color": "white", "symbol": symbols, "size": 8, "line": {"color": color, "width": 1.8}},
+                marker={"color": "white", "symbol": symbols, "size": 8, "line": {"color": mark.color, "width": 1.8}},
                 text=[f"{p.trial}: {metric_text(metric, p.y)} at {setting_text(p.x)}" for p in points],
                 hovertemplate="%{text}<extra></extra>",
             ),
@@ -185,7 +181,3 @@ def _confirmed(
         row=1,
         col=1,
     )
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

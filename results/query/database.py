@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
@@ -30,20 +29,46 @@ SPILL_LIMIT = "8GiB"
 """What it may put there."""
 THREADS = 4
 
-_OF_THE_QUERY = (
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.ConversionException,
-    duckdb.OutOfMemoryException,
-    duckdb.OutOfRangeException,
-    duckdb.ParserException,
-    duckdb.PermissionException,
-)
+_OF_THE_FILES = (duckdb.FatalException, duckdb.InternalException, duckdb.IOException, duckdb.SerializationException)
 _Answer = TypeVar("_Answer")
 
 
 class QueryError(ResultsError):
     """A query that cannot be answered, or must not be."""
+
+
+class Batches:
+    """The rows of an answer, piece by piece; good until the next query of its database."""
+
+    def __init__(self, database: Database, reader: pa.RecordBatchReader) -> None:
+        """Keeps the database, and with it the folder that a large answer needs.
+
+        Args:
+            database: Where the answer comes from.
+            reader: Its rows.
+        """
+        self._database = database
+        self._reader = reader
+        self.schema: pa.Schema = reader.schema
+        """The columns."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The pieces.
+
+        Raises:
+            QueryError: What is asked cannot be computed of some row, a file is damaged, or another query began.
+            KeyboardInterrupt: Ctrl-C; the query is ended.
+        """
+        while (batch := self._next()) is not None:
+            yield batch
+
+    def _next(self) -> pa.RecordBatch | None:
+        import pyarrow as pa
+
+        try:
+            return self._database._until_interrupted(lambda: next(self._reader, None))
+        except (pa.ArrowException, OSError) as error:  # this is how DuckDB's errors come out of a reader
+            raise QueryError(f"the query cannot be answered. {error}") from error
 
 
 class Database:
@@ -83,6 +108,7 @@ class Database:
         self._loaded = loaded
         self._reader: pa.RecordBatchReader | None = None
         self._begun = False
+        self._worker = ThreadPoolExecutor(1, "query")  # one for all: memory freed in another thread comes back late
         self._spill = tempfile.TemporaryDirectory(prefix="thermotune-query-")
         self.refresh()
 
@@ -144,16 +170,12 @@ class Database:
         frame: pd.DataFrame = self.arrow(sql, parameters).to_pandas()
         return frame
 
-    def batches(self, sql: str, parameters: Sequence[object] = ()) -> pa.RecordBatchReader:
-        """The answer piece by piece, for what may not fit into memory; otherwise as ``rows``.
-
-        Returns:
-            A reader that is good until the next query.
-        """
+    def batches(self, sql: str, parameters: Sequence[object] = ()) -> Batches:
+        """The answer piece by piece, for what may not fit into memory; otherwise as ``rows``."""
         self._reader = self._ask(
             sql, lambda: self._connection.sql(sql, params=list(parameters)).to_arrow_reader(_BATCH_ROWS)
         )
-        return self._reader
+        return Batches(self, self._reader)
 
     def _source(self, folder: Place) -> Source | None:
         """A study, None if it is damaged."""
@@ -197,17 +219,19 @@ class Database:
         self._connection, self._reader, self._begun = connection, None, False
 
     def _mended(self, error: duckdb.Error) -> bool:
-        """Leaves out the files that an error may have come from, vanished or damaged; says whether there were any."""
+        """Leaves out the studies whose files an error came from, vanished or damaged; says whether there were any."""
         if not all(path.exists() for source in self._sources.values() for path in source.files):
             self.refresh()
             return True
-        if isinstance(error, _OF_THE_QUERY):
+        if not _may_be_of_files(error):
             return False
+        named = {path for source in self._sources.values() for path in source.files if str(path) in str(error)}
         for study, source in self._sources.items():
             try:
                 for path in source.files:
-                    for _ in row_groups(path, EpochRow.table):
-                        pass
+                    if path in named or not named:
+                        for _ in row_groups(path, EpochRow.table, in_pieces=True):
+                            pass
             except (ResultsError, OSError) as damage:
                 self.damaged[study] = damage
                 self._sources = {name: other for name, other in self._sources.items() if name != study}
@@ -238,15 +262,7 @@ class Database:
 
     def _until_interrupted(self, answer: Callable[[], _Answer]) -> _Answer:
         """Waits for the answer in a way that Ctrl-C ends; DuckDB alone would not hear it."""
-        future: Future[_Answer] = Future()
-
-        def work() -> None:
-            try:
-                future.set_result(answer())
-            except BaseException as error:  # raised again where somebody waits for it
-                future.set_exception(error)
-
-        threading.Thread(target=work, name="query", daemon=True).start()
+        future = self._worker.submit(answer)
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -259,12 +275,26 @@ class Database:
 _BATCH_ROWS = 50_000
 
 
+def _may_be_of_files(error: duckdb.Error) -> bool:
+    """Whether a damaged file may be behind an error; to look for it takes as long as to read all epochs.
+
+    Of a torn file DuckDB says Invalid Input, as of a wrong pattern or date in a query, but names Parquet, or the file;
+    a damaged footer is an error of no kind.
+    """
+    is_invalid_parquet = isinstance(error, duckdb.InvalidInputException) and "parquet" in str(error).casefold()
+    return is_invalid_parquet or isinstance(error, _OF_THE_FILES) or type(error) is duckdb.Error
+
+
 def _check(sql: str) -> None:
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
         raise QueryError(f"a query must be written in DuckDB's SQL. {error}") from error
     kinds = [statement.type.name for statement in statements]
+    if kinds == ["MULTI"]:
+        raise QueryError(
+            "a query must be one SELECT, got a PIVOT that does not say its columns. List them: ON column IN ('a', 'b')"
+        )
     if kinds != ["SELECT"]:
         raise QueryError(
             f"a query must be one SELECT, got {' and '.join(kinds) or 'nothing'}. The records are only read here; "

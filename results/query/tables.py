@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from results.encoding import columns
 from results.facts import StudyFacts, load_facts
 from results.lock import Holder, holder
-from results.places import Place, each
+from results.places import Place, each_file
 from results.schema import ROW_TYPES, SCHEMA_VERSION, EpochRow
 from results.store import live_files
 from results.store.reading import row_groups
@@ -144,8 +144,7 @@ def _is_ordinary(path: Path) -> bool:
 def _read(study: str, table: str, files: Sequence[Place]) -> pa.Table:
     """The rows of a table, under the name of the study's folder."""
     schema = columns(table)
-    read = (map if len(files) < 2 else each)(lambda path: list(row_groups(path, table)), files)  # threads cost 2 ms
-    groups = [group for one in read for group in one]
+    groups = [group for one in each_file(lambda path: list(row_groups(path, table)), files) for group in one]
     data = pa.concat_tables([pa.Table.from_batches([], schema), *groups])
     place = schema.get_field_index("study")
     return data.set_column(place, schema.field(place), _constant(study, len(data)))

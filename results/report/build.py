@@ -12,6 +12,7 @@ from results.places import Place
 from results.query import StudyView, Trial
 from results.report.audit import audit
 from results.report.evidence import arm_results, calibrations, signals, teachers
+from results.report.fruitless import why_fruitless
 from results.report.model import ArmCount, Best, Candidate, Progress, Report, TimeUse, TopTrial
 from results.report.notes import notes, run_on, steps
 from results.report.openings import openings_of
@@ -73,7 +74,7 @@ class _Builder:
         best = self._best()
         comparisons = against_reference(self.facts, self.candidates, reference, self.ended) if self.confirmed else {}
         comparison = comparisons.get(challenger.trial) if challenger else None
-        standing = standings(self.facts, self.candidates, comparisons) if self.confirmed else ()
+        standing = standings(self.facts, self.candidates, reference, comparisons) if self.confirmed else ()
         needed = seeds_to_decide(comparison)
         progress = self._progress()
         openings = openings_of(self.view)
@@ -89,7 +90,16 @@ class _Builder:
             reference_arm=self.facts.reference,
             progress=progress,
             verdict=verdict(
-                self.facts, progress, best, challenger, reference, comparison, self.candidates, standing, needed
+                self.facts,
+                progress,
+                best,
+                challenger,
+                reference,
+                comparison,
+                self.candidates,
+                standing,
+                needed,
+                why_fruitless(self.view) if best is None else (),
             ),
             best=best,
             candidates=self.candidates,

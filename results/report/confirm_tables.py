@@ -45,7 +45,8 @@ def standings_table(report: Report) -> Table:
     if any(s.optimism for s in found):
         captions.append(
             "Luck: how much better a candidate looked in the search than over fresh seeds, on validation, in "
-            f"{formats.unit(metric)}."
+            f"{formats.unit(metric)}, from values before rounding. Where its 95 % prediction interval holds 0, the two "
+            "are no more apart than seeds vary."
         )
         luck = [formats.difference_only(metric, s.optimism) if s.optimism else formats.NONE for s in found]
         columns.append(("luck", True, luck))
@@ -54,7 +55,7 @@ def standings_table(report: Report) -> Table:
             "Leads: how often it is first on validation when the confirm seeds are drawn again from those that were "
             "run."
         )
-        leads = [formats.NONE if s.first_share is None else f"{100 * s.first_share:.0f} %" for s in found]
+        leads = [formats.NONE if s.first_share is None else formats.rough_percent(s.first_share) for s in found]
         columns.append(("leads", True, leads))
     if any(s.comparison for s in found):
         captions.append(

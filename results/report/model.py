@@ -88,7 +88,8 @@ class Standing:
     """Its arm."""
     optimism: MeanInterval | None
     """By how much the search had made it look better than fresh seeds do, on validation: above 0 is luck. In the unit
-    of the metric; None without both values."""
+    of the metric, with the 95 % interval of a prediction: as far as a search value and a mean of fresh seeds lie apart
+    by the spread of the seeds alone; None without both values."""
     first_share: float | None
     """Share of resamples of the confirm seeds in which it has the best mean on validation; 0..1, None where it
     diverged, or fewer than two candidates have two seeds in common."""
@@ -96,7 +97,8 @@ class Standing:
     """Against the best of the reference arm on the test split, p corrected for all such comparisons; None for the
     reference itself, for one that diverged, and without a reference."""
     may_be_best: bool | None
-    """Whether no other candidate is shown to be better on the test split; None where it is not compared."""
+    """Whether no other candidate is shown to be better on the test split, by pairs or in ``comparison``; None where it
+    is not compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

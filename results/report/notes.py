@@ -59,6 +59,11 @@ def notes(
             f"The arms differ in how many values are searched in them ({sizes}): with as many trials, an arm with more "
             "of them may be further from its best."
         )
+    if confirmed and facts.confirm_seeds == 2:
+        found.append(
+            "Two confirm seeds bound next to nothing: the 95 % interval of two values is 12.7 times as wide as the "
+            "distance between them. Take five or more."
+        )
     for candidate in candidates:
         if candidate.diverged:
             found.append(

@@ -30,7 +30,9 @@ def to_json(report: Report) -> str:
 
     Its keys are the fields of ``Report`` but for ``view``, and below them those of the classes in
     ``results.report.model`` and ``results.statistics``, where each stands with its unit and range. Numbers are not
-    rounded; NaN and infinity are null. ``schema`` is raised when a key goes or changes its meaning; new keys may come.
+    rounded, and the ends of an interval are as computed: with two seeds that of an accuracy may lie outside of 0..1,
+    which texts cut off. NaN and infinity are null. ``schema`` is raised when a key goes or changes its meaning; new
+    keys may come.
     """
     document = {name: plain(getattr(report, name)) for name in Report.__dataclass_fields__ if name != "view"}
     return json.dumps({"schema": 1, **document}, indent=2, allow_nan=False) + "\n"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from results.query import StudyView, Trial
+from results.report.stability import chance_level
 from results.report.trials import number, settings_of
 from results.schema import Stage, TrialState
 
@@ -41,8 +42,11 @@ class Pareto:
     """What was measured in all trials, keys of ``OBJECTIVES``."""
     left_out: tuple[str, ...]
     """What was measured in some trials only."""
+    by_chance: int
+    """Trials trained to the end that are right no more often than by chance, and not among ``trials``: who answers by
+    chance and says so is well calibrated, and of no use."""
     trials: tuple[ParetoTrial, ...]
-    """Trials trained to the end, best in the first objective first."""
+    """The other trials trained to the end, best in the first objective first."""
 
     @property
     def efficient(self) -> tuple[ParetoTrial, ...]:
@@ -51,7 +55,7 @@ class Pareto:
 
 
 def pareto(view: StudyView) -> Pareto | None:
-    """Weighs the explored trials that were trained to the end.
+    """Weighs the explored trials that were trained to the end and are right more often than by chance.
 
     Args:
         view: The records.
@@ -59,9 +63,11 @@ def pareto(view: StudyView) -> Pareto | None:
     Returns:
         Them all, the Pareto set marked; None with fewer than three of them or fewer than two objectives.
     """
-    done = [t for t in view.trials if t.stage is Stage.EXPLORE and t.state is TrialState.COMPLETED]
-    values = {t.trial: _values(view, t) for t in done}
-    known = {name: sum(name in found for found in values.values()) for name in OBJECTIVES}
+    ended = [t for t in view.trials if t.stage is Stage.EXPLORE and t.state is TrialState.COMPLETED]
+    level = chance_level(view)
+    values = {t.trial: _values(view, t) for t in ended}
+    done = [t for t in ended if level is None or values[t.trial].get(ACCURACY, math.inf) > level]
+    known = {name: sum(name in values[t.trial] for t in done) for name in OBJECTIVES}
     objectives = tuple(name for name, n in known.items() if n == len(done))
     if len(done) < _FEWEST or len(objectives) < 2:
         return None
@@ -70,6 +76,7 @@ def pareto(view: StudyView) -> Pareto | None:
     return Pareto(
         objectives=objectives,
         left_out=tuple(name for name, n in known.items() if 0 < n < len(done)),
+        by_chance=len(ended) - len(done),
         trials=tuple(
             ParetoTrial(
                 trial=t.trial,

@@ -44,6 +44,8 @@ def pareto_table(report: Report) -> Table:
         caption += f" Times are compared in steps of {100 * (TIME_STEP - 1):.0f} %."
     if found.left_out:
         caption += f" Left out, not measured in all: {_listed(found.left_out)}."
+    if found.by_chance:
+        caption += f" Left out, right no more often than by chance: {formats.count(found.by_chance, 'trial')}."
     if rest > 0:
         caption += f" {formats.count(rest, 'more trial')} not shown."
     return Table(

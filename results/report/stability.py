@@ -83,17 +83,31 @@ class StabilityBin:
         return self.n - self.diverged.count - (self.failed_to_train.count if self.failed_to_train else 0)
 
 
-def never_learned(view: StudyView) -> frozenset[str]:
-    """Explored trials that ended, did not diverge, and in no epoch were right more often than by chance.
+def chance_level(view: StudyView) -> float | None:
+    """Validation accuracy up to which a trial is no more often right than by chance: two standard errors above that.
 
-    That is a validation accuracy within two standard errors of the chance level; where the size of the validation split
-    is not known, within 0.02. Nobody is counted where the number of classes is not known.
+    Args:
+        view: The records.
+
+    Returns:
+        The accuracy, 0..1; where the size of the validation split is not known, 0.02 above chance. None where the
+        number of classes is not known.
     """
     chance = view.facts.chance
     if chance is None:
-        return frozenset()
+        return None
     n = view.facts.data.sizes.get("val")
-    level = chance + (2 * math.sqrt(chance * (1 - chance) / n) if n else _MARGIN)
+    return chance + (2 * math.sqrt(chance * (1 - chance) / n) if n else _MARGIN)
+
+
+def never_learned(view: StudyView) -> frozenset[str]:
+    """Explored trials that ended, did not diverge, and in no epoch were right more often than by chance.
+
+    That is an accuracy up to ``chance_level``; nobody is counted where that is not known.
+    """
+    level = chance_level(view)
+    if level is None:
+        return frozenset()
     found = []
     for trial in view.trials:
         if trial.stage is Stage.EXPLORE and trial.state in (TrialState.COMPLETED, TrialState.PRUNED):

@@ -21,16 +21,17 @@ def promise(
     luck = next(s for s in standings if s.trial == best.trial).optimism
     if luck is None or candidate.validation is None:
         return ()
-    unit = formats.unit(facts.metric)
     begin = (
         f"The search had promised {formats.metric_words(facts.metric)} "
         f"{formats.metric(facts.metric, candidate.explored)} for {best.trial}, and "
         f"{formats.count(luck.n, 'fresh seed')} gave {formats.metric(facts.metric, candidate.validation.mean)}"
     )
-    if luck.low is not None and luck.low > 0:
-        return (f"{begin}: {formats.bare(facts.metric, luck.mean)} {unit} of it was luck.",)
-    if luck.high is not None and luck.high < 0:
-        return (f"{begin}: {formats.bare(facts.metric, -luck.mean)} {unit} better than promised.",)
+    if luck.low is None or luck.high is None:
+        return (f"{begin}; these seeds do not show how much seeds vary, so nobody knows whether it was luck.",)
+    if luck.low > 0:
+        return (f"{begin}: more apart than seeds vary, so the search was lucky with it.",)
+    if luck.high < 0:
+        return (f"{begin}: more apart than seeds vary, and better than promised.",)
     return (f"{begin}: no more apart than seeds vary.",)
 
 
@@ -53,6 +54,8 @@ def open_question(needed: SeedsNeeded | None) -> tuple[str, ...]:
             f"{begin} {needed.as_it_is} confirm seeds would show it in about one case of two, and for 80 % of cases "
             f"more than {MOST_SEEDS} are needed: not worth it.",
         )
+    if needed.likely == needed.as_it_is:
+        return (f"{begin} {needed.likely} confirm seeds would show it in 80 % of cases.",)
     return (
         f"{begin} {needed.as_it_is} confirm seeds would show it in about one case of two, and {needed.likely} in 80 % "
         "of cases.",
@@ -66,15 +69,15 @@ def _draws(candidates: Sequence[Candidate], standings: Sequence[Standing]) -> tu
     if not shares:
         return ()
     (most, leader), *others = shares
-    named = [f"{trial} in {_percent(share)}" for share, trial in others[: _NAMED - 1]]
+    named = [f"{trial} in {formats.rough_percent(share)}" for share, trial in others[: _NAMED - 1]]
     rest = sum(share for share, _ in others[_NAMED - 1 :])
-    named += [f"the others together in {_percent(rest)}"] if others[_NAMED - 1 :] else []
+    named += [f"the others together in {formats.rough_percent(rest)}"] if others[_NAMED - 1 :] else []
     drawn = {trial for _, trial in shares}
     seeds = min(c.validation.n for c in candidates if c.validation and c.trial in drawn)
     few = f"; {seeds} seeds are few, so take it for a hint" if seeds < _FEW else ""
     return (
         f"When the confirm seeds are drawn again and again from those that were run, {leader} comes first on "
-        f"validation in {_percent(most)} of the draws, {formats.listed(named)}{few}.",
+        f"validation in {formats.rough_percent(most)} of the draws, {formats.listed(named)}{few}.",
     )
 
 
@@ -82,7 +85,7 @@ def _on_test(facts: StudyFacts, best: Best, standings: Sequence[Standing]) -> tu
     """The candidates that cannot be told apart from the best one on the test split."""
     judged = [s for s in standings if s.may_be_best is not None]
     inside, outside = ([s.trial for s in judged if s.may_be_best is side] for side in (True, False))
-    if not judged:
+    if not inside:
         return ()
     if not outside:
         every = "both" if len(inside) == 2 else f"all {len(inside)}"
@@ -95,9 +98,3 @@ def _on_test(facts: StudyFacts, best: Best, standings: Sequence[Standing]) -> tu
     stays = f" {best.trial} was chosen on validation and stays the choice: choosing by test would need a new test set."
     chosen = "" if best.trial in inside else stays
     return (f"On test {may} may be the best: {worse}, after correction for several.{chosen}",)
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.01:
-        return "less than 1 %"
-    return "more than 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"

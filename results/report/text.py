@@ -24,6 +24,7 @@ _TONES = {Outcome.BETTER: "green", Outcome.WORSE: "red", Outcome.NOT_SHOWN: "yel
 _AS_FILE = "The best configuration as a study file, to copy"
 _WHOLE = re.compile(r"\[[^\]]*\]|[^\s\[]\S*(?: %)?")  # words, numbers with their unit, intervals
 _WORD = re.compile(r"\S+(?: %)?")
+_LONGEST = 20  # a word beyond that is a name without blanks, which may be broken
 
 
 def table(report: Report, width: int, color: bool) -> str:
@@ -35,7 +36,8 @@ def table(report: Report, width: int, color: bool) -> str:
         color: Whether escape codes for colours may be used.
 
     Returns:
-        Lines no longer than the width, except commands, which are never broken.
+        Lines no longer than the width, except commands, which are never broken. A table that would have to break words
+        is written row by row, a line a cell.
     """
     parts = [*_answer(report), *_blocks(tables(report), width), *_effort(report)]
     if report.best is not None:
@@ -80,7 +82,7 @@ def _blocks(blocks: Sequence[Table], width: int) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for block in blocks:
         parts += [Text(), Text(block.title, style="bold"), *([Text(block.caption, style="dim")] * bool(block.caption))]
-        parts.append(_grid(block, width))
+        parts += _grid(block, width)
     return parts
 
 
@@ -111,20 +113,30 @@ def _best_lines(report: Report) -> list[RenderableType]:
     ]
 
 
-def _grid(block: Table, width: int) -> RichTable:
-    """A table for a terminal."""
+def _grid(block: Table, width: int) -> list[RenderableType]:
+    """A table for a terminal: side by side, or where that breaks words row by row, each begun by its first cell."""
+    widths = _widths(block, width)
+    if widths is None:
+        return [part for row in block.rows for part in _stacked(block.columns, row)]
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
-    for name, right, wide in zip(block.columns, block.right, _widths(block, width), strict=True):
+    for name, right, wide in zip(block.columns, block.right, widths, strict=True):
         drawn.add_column(name, justify="right" if right else "left", overflow="fold", width=wide)
     for row in block.rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    return drawn
+    return [drawn]
 
 
-def _widths(block: Table, width: int) -> list[int | None]:
-    """Widths that break cells between words only, and no interval; None for rich to decide where nothing has to break.
+def _stacked(columns: Sequence[str], row: Sequence[str]) -> list[RenderableType]:
+    cells = RichTable.grid(padding=(0, 2))
+    for name, cell in zip(columns[1:], row[1:], strict=True):
+        cells.add_row(Text(name, style="dim"), Text(cell))
+    return [Text(f" {row[0]}"), Padding(cells, (0, 0, 0, 3))]
 
-    Where there is too little room, intervals are broken; where that does not help either, rich breaks words.
+
+def _widths(block: Table, width: int) -> list[int | None] | None:
+    """Widths that break cells between words only, and no interval; rich decides on those that are None.
+
+    Where there is too little room, intervals are broken; no widths at all where that would not help either.
     """
     columns = list(zip(block.columns, *block.rows, strict=True))
     room = width - 1 - 3 * (len(columns) - 1)
@@ -132,11 +144,12 @@ def _widths(block: Table, width: int) -> list[int | None]:
     if sum(wanted) <= room:
         return [None] * len(columns)
     for atom in (_WHOLE, _WORD):
-        widths = [max(cell_len(part) for cell in column for part in atom.findall(cell) or [""]) for column in columns]
+        atoms = [[part for cell in column for part in atom.findall(cell)] for column in columns]
+        widths = [min(_LONGEST, max(map(cell_len, parts), default=0)) for parts in atoms]
         if sum(widths) <= room:
             break
     else:
-        return [None] * len(columns)
+        return None
     for left, place in enumerate(sorted(range(len(columns)), key=lambda i: wanted[i] - widths[i])):
         widths[place] += min(wanted[place] - widths[place], (room - sum(widths)) // (len(columns) - left))
     return list(widths)

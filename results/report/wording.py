@@ -22,6 +22,7 @@ def verdict(
     candidates: Sequence[Candidate],
     standings: Sequence[Standing],
     needed: SeedsNeeded | None,
+    fruitless: Sequence[str] = (),
 ) -> Verdict:
     """Says what the study showed.
 
@@ -35,12 +36,13 @@ def verdict(
         candidates: All candidates, also those that did not come through.
         standings: How sure the place of each is; none until all is confirmed.
         needed: Seeds that would decide between challenger and reference, None where nothing is open.
+        fruitless: Why no trial of the search was trained to the end; only said where that is so.
 
     Returns:
         The outcome, a headline and what it rests on.
     """
     if best is None:
-        return _without_best(progress)
+        return _without_best(progress, fruitless)
     if not best.confirmed:
         return _unconfirmed(facts, progress, best)
     sure = (*promise(facts, best, candidates, standings), *choice(facts, best, candidates, standings))
@@ -77,8 +79,19 @@ def teaching(progress: Progress) -> str:
 
 
 def _what(facts: StudyFacts, candidate: Candidate) -> str:
+    """A candidate with its settings, its trial and its arm."""
     trial = trial_of(facts, candidate.trial, candidate.arm)
     return f"{formats.settings(candidate.settings)} ({trial})" if candidate.settings else trial
+
+
+def _best_of(candidate: Candidate) -> str:
+    """The best of an arm other than the reference, which is named once."""
+    what = f"{formats.settings(candidate.settings)} ({candidate.trial})" if candidate.settings else candidate.trial
+    return f"The best of {_group(candidate)}, {what},"
+
+
+def _group(candidate: Candidate) -> str:
+    return "the search" if candidate.arm == "search" else f"the arm {candidate.arm}"
 
 
 def _why_alone(facts: StudyFacts, best: Best, candidates: Sequence[Candidate]) -> str:
@@ -102,10 +115,10 @@ def _compared(
     facts: StudyFacts, best: Best, challenger: Candidate, reference: Candidate, comparison: Comparison
 ) -> tuple[Outcome, str, list[str]]:
     """What is shown, the headline, and the numbers behind it."""
-    group = "the search" if challenger.arm == "search" else f"the arm {challenger.arm}"
+    group = _group(challenger)
     outcome, reason = comparison.outcome, comparison.reason
     if best.reference:
-        headline = _behind(facts, group, challenger, reference, comparison)
+        headline = _behind(facts, challenger, reference, comparison)
         details = [
             _measured(facts, f"The best configuration, that of the reference arm {reference.arm}", reference),
             _measured(facts, f"The best of {group}", challenger),
@@ -115,7 +128,7 @@ def _compared(
             outcome = Outcome.NOT_SHOWN
             reason = f"it is ahead on test, but {_why_behind(facts, challenger, reference)}"
     else:
-        headline = _ahead(facts, group, challenger, reference, comparison)
+        headline = _ahead(facts, challenger, reference, comparison)
         details = [
             _measured(facts, "The best configuration", challenger),
             _measured(facts, f"The reference {reference.arm} at its best", reference),
@@ -139,30 +152,30 @@ def _corrected(comparison: Comparison) -> str:
     return f"; {p} after Holm's correction for {comparison.compared} candidates on the same seeds"
 
 
-def _ahead(facts: StudyFacts, group: str, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
+def _ahead(facts: StudyFacts, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
     """The headline where the challenger leads on validation."""
-    what, name = _what(facts, challenger), f"the reference {reference.arm}"
+    what, name = _best_of(challenger), f"the reference {reference.arm}"
     if comparison.difference is None:
         return f"No winner is named: {comparison.reason}."
-    gap = _gap(facts, comparison.difference)
+    gap = _gap(facts, comparison.difference, comparison)
     match comparison.outcome:
         case Outcome.BETTER:
-            return f"{what} is better than {name}: {gap}."
+            return f"{_what(facts, challenger)} is better than {name}: {gap}."
         case Outcome.WORSE:
             leads = "leads on validation but is" if _leads(facts, challenger, reference) else "is"
-            return f"The best of {group}, {what}, {leads} worse than {name} on test: {gap}."
+            return f"{what} {leads} worse than {name} on test: {gap}."
         case Outcome.NOT_SHOWN:
-            return f"The best of {group}, {what}, is not shown to differ from {name}: {gap}."
+            return f"{what} is not shown to differ from {name}: {gap}."
         case Outcome.NOT_COMPARED:
             return f"No winner is named: {comparison.reason}."
 
 
-def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
+def _behind(facts: StudyFacts, challenger: Candidate, reference: Candidate, comparison: Comparison) -> str:
     """The headline where the reference leads on validation."""
-    begin = f"Best configuration: {_what(facts, reference)}. The best of {group}, {_what(facts, challenger)}, is "
+    begin = f"Best configuration: {_what(facts, reference)}. {_best_of(challenger)} is "
     if comparison.difference is None:
         return f"{begin}not better: {_why_behind(facts, challenger, reference)}, and on test {comparison.reason}."
-    gap = _gap(facts, comparison.difference)
+    gap = _gap(facts, comparison.difference, comparison)
     match comparison.outcome:
         case Outcome.WORSE:
             return f"{begin}worse: {gap}."
@@ -172,9 +185,15 @@ def _behind(facts: StudyFacts, group: str, challenger: Candidate, reference: Can
             return f"{begin}not better: {_why_behind(facts, challenger, reference)}, though it is ahead on test, {gap}."
 
 
-def _gap(facts: StudyFacts, difference: PairedDifference) -> str:
+def _gap(facts: StudyFacts, difference: PairedDifference, comparison: Comparison) -> str:
+    """The difference with its interval; beside it the p value that decides, where that is not the interval's own."""
     gap = f"{formats.metric_words(facts.test_metric)} {formats.difference(facts.test_metric, difference)}"
-    return gap if difference.low is None else f"{gap} over {difference.n} seeds"
+    gap = gap if difference.low is None else f"{gap} over {difference.n} seeds"
+    if comparison.p_corrected is None or comparison.compared < 2:
+        return gap
+    return (
+        f"{gap} (taken alone), {formats.p_value(comparison.p_corrected)} corrected for {comparison.compared} candidates"
+    )
 
 
 def _leads(facts: StudyFacts, one: Candidate, other: Candidate) -> bool:
@@ -192,9 +211,10 @@ def _why_behind(facts: StudyFacts, challenger: Candidate, reference: Candidate) 
 
 
 def _measured(facts: StudyFacts, subject: str, candidate: Candidate) -> str:
+    about = " (95 % t interval over seeds)" if candidate.test and candidate.test.low is not None else ""
     return (
-        f"{subject}: {formats.metric_words(facts.test_metric)} {formats.interval(facts.test_metric, candidate.test)} "
-        f"(95 % t interval over seeds); {formats.metric_words(facts.metric)} "
+        f"{subject}: {formats.metric_words(facts.test_metric)} {formats.interval(facts.test_metric, candidate.test)}"
+        f"{about}; {formats.metric_words(facts.metric)} "
         f"{formats.interval(facts.metric, candidate.validation)}."
     )
 
@@ -222,15 +242,16 @@ def _unconfirmed(facts: StudyFacts, progress: Progress, best: Best) -> Verdict:
     )
 
 
-def _without_best(progress: Progress) -> Verdict:
-    ended = f"{progress.explored} of {progress.to_explore} trials ended"
+def _without_best(progress: Progress, fruitless: Sequence[str]) -> Verdict:
+    ended: tuple[str, ...] = (f"{progress.explored} of {progress.to_explore} trials ended.",)
     if progress.to_confirm and progress.confirmed == progress.to_confirm:
         headline = "No winner is named: no candidate came through on every confirm seed."
     elif progress.explored < progress.to_explore:
         headline = "No trial has been trained to the end yet."
     else:
         headline = "No trial was trained to the end, so there is no best configuration."
-    return Verdict(outcome=Outcome.NOT_COMPARED, headline=headline, details=(*_teachers(progress), f"{ended}."))
+        ended = tuple(fruitless) or ended
+    return Verdict(outcome=Outcome.NOT_COMPARED, headline=headline, details=(*_teachers(progress), *ended))
 
 
 def _teachers(progress: Progress) -> tuple[str, ...]:

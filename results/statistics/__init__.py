@@ -8,6 +8,7 @@ from results.statistics.intervals import (
     PairedDifference,
     mean_interval,
     paired_difference,
+    prediction_interval,
     wilson_interval,
 )
 from results.statistics.ranking import first_shares, may_be_best
@@ -29,6 +30,7 @@ __all__ = [
     "may_be_best",
     "mean_interval",
     "paired_difference",
+    "prediction_interval",
     "seeds_needed",
     "wilson_interval",
 ]

@@ -141,8 +141,8 @@ def _judged(gap: PairedDifference, p: float, several: int, mode: str) -> tuple[O
     if p >= LEVEL:
         return (
             Outcome.NOT_SHOWN,
-            f"{alone}, but {several} candidates were compared with the reference, and the best of several may look "
-            f"different by chance (p = {p:.2g} corrected for that)",
+            f"p = {p:.2g} after correction for {several} candidates that were compared with the reference, and the "
+            f"best of several may look different by chance; only taken alone, {alone}",
         )
     ahead = (gap.mean > 0) == (mode == "max")
     also = f", and that holds for {several} candidates compared" if several > 1 else ""

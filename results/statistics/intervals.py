@@ -18,16 +18,20 @@ _SAME = 1e-12  # of the largest value: a standard deviation below it is rounding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanInterval:
-    """A mean with its t interval."""
+    """A mean with its t interval.
+
+    There is no interval for one value, nor where all values are the same: accuracies are multiples of 1 / n, so that
+    equal ones are no sign of a spread of 0.
+    """
 
     mean: float
     """Mean of the values, in their unit."""
     low: float | None
-    """Lower end of the interval; None for one value."""
+    """Lower end of the interval; None without a spread."""
     high: float | None
-    """Upper end of the interval; None for one value."""
+    """Upper end of the interval; None without a spread."""
     sd: float | None
-    """Sample standard deviation (n - 1); None for one value."""
+    """Sample standard deviation (n - 1); None without a spread."""
     n: int
     """Number of values; 1 or more."""
 
@@ -62,7 +66,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
         confidence: Coverage of the interval, between 0 and 1.
 
     Returns:
-        The mean; for one value the ends of the interval are None.
+        The mean; for one value, and for values that are all the same up to rounding, it has no interval.
 
     Raises:
         ValueError: There is no value, one is not finite, or the confidence is not between 0 and 1.
@@ -80,11 +84,36 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
         raise ValueError(f"a mean needs finite values, got {[v for v in values if not math.isfinite(v)]}")
     n = len(values)
     mean = math.fsum(values) / n
-    if n == 1:
-        return MeanInterval(mean=mean, low=None, high=None, sd=None, n=1)
-    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else 0.0
+    if sd <= _SAME * max(map(abs, values)):
+        return MeanInterval(mean=mean, low=None, high=None, sd=None, n=n)
     half = t_quantile(n - 1, (1 + confidence) / 2) * sd / math.sqrt(n)
     return MeanInterval(mean=mean, low=mean - half, high=mean + half, sd=sd, n=n)
+
+
+def prediction_interval(fresh: MeanInterval, draws: int = 1, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Where the mean of some further values lies, if they come from where the measured ones come from.
+
+    Further values scatter as the measured ones do, so that the interval is wider than that of the mean by the factor
+    sqrt(1 + n / draws); their t interval is exact for normal values (Hahn and Meeker, Statistical Intervals, 1991).
+
+    Args:
+        fresh: Mean and spread of the measured values.
+        draws: Further values, 1 or more.
+        confidence: Chance that their mean lies in the interval, between 0 and 1.
+
+    Returns:
+        Its ends; None where the measured values have no spread to go by.
+
+    Example:
+        >>> low, high = prediction_interval(mean_interval([0.970, 0.975, 0.980]))
+        >>> f"{low:.3f} {high:.3f}"
+        '0.950 1.000'
+    """
+    if fresh.sd is None:
+        return None
+    half = t_quantile(fresh.n - 1, (1 + confidence) / 2) * fresh.sd * math.sqrt(1 / draws + 1 / fresh.n)
+    return fresh.mean - half, fresh.mean + half
 
 
 def paired_difference(
@@ -109,8 +138,7 @@ def paired_difference(
     if len(differences) < 2:
         return None
     interval = mean_interval(differences, confidence)
-    assert interval.sd is not None
-    if interval.sd <= _SAME * max(abs(side[seed]) for side in (a, b) for seed in common):
+    if interval.sd is None or interval.sd <= _SAME * max(abs(side[seed]) for side in (a, b) for seed in common):
         return PairedDifference(mean=interval.mean, low=None, high=None, p=None, n=interval.n, sd=None)
     p = t_two_sided(interval.n - 1, interval.mean / (interval.sd / math.sqrt(interval.n)))
     return PairedDifference(mean=interval.mean, low=interval.low, high=interval.high, p=p, n=interval.n, sd=interval.sd)

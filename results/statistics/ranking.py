@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from results.statistics.comparison import LEVEL
 from results.statistics.intervals import paired_difference
@@ -11,20 +11,29 @@ DRAWS = 10_000
 """Resamples of the seeds; the standard error of a share is at most 0.005."""
 
 
-def may_be_best(values: Mapping[str, Mapping[int, float]], mode: str) -> frozenset[str]:
+def may_be_best(
+    values: Mapping[str, Mapping[int, float]], mode: str, shown_worse: Collection[str] = ()
+) -> frozenset[str]:
     """The candidates that cannot be told apart from the best one.
 
     A candidate is out where the paired t test shows another one to be better, two-sided and with Bonferroni's
     correction for the others it is compared with. The truly best candidate leaves the set only if one of the others
-    seems better by mistake, and that has a chance of at most ``LEVEL`` / 2 over all of them. So the set holds the best
-    with a probability of 95 % and more, whichever candidate is chosen and by whatever rule.
+    seems better by mistake, and that has a chance of at most ``LEVEL`` / 2 over all of them.
+
+    Whom ``compare`` calls worse than the reference is out as well, or else a report would call somebody worse and
+    perhaps the best. That costs the truly best candidate its place with a chance of at most another ``LEVEL`` / 2: its
+    own t test must err to one side, and Holm's correction makes no p value smaller. So the set holds the best with a
+    probability of 95 % and more, whichever candidate is chosen and by whatever rule.
 
     Args:
         values: Finite metric by seed of every candidate, by name.
         mode: ``max`` if higher is better, else ``min``.
+        shown_worse: Those whom ``compare`` calls worse than the reference on these values; and the reference, where it
+            calls anybody better (by mistake with a chance of at most ``LEVEL``, as it says there).
 
     Returns:
-        Their names: all of them where nobody is shown to be better; at least one where all have the same seeds.
+        Their names: all of them where nobody is shown to be better. At least one where all have the same seeds: whose
+        mean is the best is beaten by nobody.
 
     Raises:
         ValueError: A value is not finite.
@@ -35,7 +44,8 @@ def may_be_best(values: Mapping[str, Mapping[int, float]], mode: str) -> frozens
         gap = paired_difference(one, other)
         return gap is not None and gap.p is not None and gap.p < level and (gap.mean > 0) == (mode == "max")
 
-    return frozenset(name for name, own in values.items() if not any(beats(other, own) for other in values.values()))
+    unbeaten = (name for name, own in values.items() if not any(beats(other, own) for other in values.values()))
+    return frozenset(unbeaten) - frozenset(shown_worse)
 
 
 def first_shares(values: Mapping[str, Mapping[int, float]], mode: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.encoding import columns
-from results.places import Place, each, publish
+from results.places import Place, each_file, publish
 from results.store.files import RecordFile, snapshot, superfluous, table_dir
 from results.store.reading import row_groups
 
@@ -108,7 +108,7 @@ def remove_superfluous(study_dir: Place, *, before: int | None = None) -> None:
     Raises:
         OSError: The store does not answer, ...
     """
-    each(lambda path: path.unlink(missing_ok=True), superfluous(study_dir, before=before))
+    each_file(lambda path: path.unlink(missing_ok=True), superfluous(study_dir, before=before))
 
 
 def _regrouped(groups: Iterable[pa.Table]) -> Iterator[pa.Table]:

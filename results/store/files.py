@@ -8,17 +8,19 @@ counts in place of every other file within that range. So no file needs to be op
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.errors import RecordsUnreadable
-from results.places import Place, names_by_folder
+from results.places import Place, names_by_folder, reason
 
 TABLES: Mapping[str, str] = {"s": "sessions", "e": "epochs", "d": "decisions", "t": "trials"}
 """The tables by the letter that stands for each in the names of files, in the order in which a flush writes them."""
@@ -107,10 +109,11 @@ def listing(study_dir: Place) -> Listing:
         The files by table. The tables are listed one after another, so a flush in between may show in some only.
 
     Raises:
-        RecordsUnreadable: A file has a foreign name.
-        OSError: The folder cannot be read.
+        RecordsUnreadable: A file has a foreign name, or a folder cannot be read.
+        OSError: The object store does not answer.
     """
-    names = names_by_folder(study_dir / _RECORDS)
+    with local_errors(study_dir / _RECORDS):
+        names = names_by_folder(study_dir / _RECORDS)
     return {
         table: sorted(
             RecordFile.of(name, table_dir(study_dir, table))
@@ -133,8 +136,8 @@ def live_files(study_dir: Place) -> Mapping[str, tuple[Place, ...]]:
         FileNotFoundError asks again.
 
     Raises:
-        RecordsUnreadable: A file has a foreign name, or the files never stay still.
-        OSError: The folder cannot be read.
+        RecordsUnreadable: A file has a foreign name, a folder cannot be read, or the files never stay still.
+        OSError: The object store does not answer.
     """
     found = snapshot(study_dir)
     return {table: tuple(table_dir(study_dir, table) / file.name for file in files) for table, files in found.items()}
@@ -224,6 +227,27 @@ def drafts(study_dir: Place) -> list[Place]:
     ]
 
 
+@contextlib.contextmanager
+def local_errors(where: Place) -> Iterator[None]:
+    """Says what is wrong with records on this machine that cannot be read; a store's errors may pass, and stay errors.
+
+    Raises:
+        RecordsUnreadable: No right to read them, a broken disk, a link that leads nowhere, ...
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not isinstance(where, Path):
+            raise
+        remedy = "Give yourself the right to read it" if isinstance(error, PermissionError) else "Mend that"
+        raise RecordsUnreadable(
+            f"the records must be readable, but {error.filename or where} is not ({reason(error)}). {remedy}, "
+            "then try again"
+        ) from error
+
+
 def unsteady(study_dir: Place) -> RecordsUnreadable:
     """What is said when files vanish again and again."""
     return RecordsUnreadable(
@@ -243,5 +267,7 @@ def _replaced_in_older_studies(study_dir: Place, found: Listing) -> list[tuple[s
 
 @lru_cache(maxsize=64)
 def _replaced_names(path: Place) -> tuple[str, ...]:
-    metadata = pq.ParquetFile(pa.BufferReader(path.read_bytes())).metadata.metadata or {}
+    with local_errors(path):
+        content = path.read_bytes()
+    metadata = pq.ParquetFile(pa.BufferReader(content)).metadata.metadata or {}
     return tuple(json.loads(metadata.get(b"thermotune_supersedes", b"[]")))

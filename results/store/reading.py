@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,9 +11,9 @@ import pyarrow.parquet as pq
 
 from results.encoding import columns, to_rows
 from results.errors import RecordsUnreadable
-from results.places import Place, each
+from results.places import Place, each_file
 from results.schema import SCHEMA_VERSION, AnyRow
-from results.store.files import TRIES, live_files, snapshot, unsteady
+from results.store.files import TRIES, live_files, local_errors, snapshot, unsteady
 
 _VERSION = b"thermotune_schema"
 
@@ -32,8 +33,8 @@ def read_rows(study_dir: Place) -> list[AnyRow]:
         The rows sorted by ``seq``: all up to some moment, also while the driver writes.
 
     Raises:
-        RecordsUnreadable: A file is damaged, foreign or written by a newer version.
-        OSError: The folder cannot be read, or the store does not answer.
+        RecordsUnreadable: A file is damaged, foreign or written by a newer version, or there is no right to read it.
+        OSError: The object store does not answer.
     """
     rows = [row for table, data in read_tables(study_dir).items() for row in to_rows(table, data)]
     return sorted(rows, key=lambda row: row.seq)
@@ -49,8 +50,8 @@ def read_tables(study_dir: Place) -> dict[str, pa.Table]:
         The rows by table; columns that are newer than a file are null for its rows.
 
     Raises:
-        RecordsUnreadable: A file is damaged, foreign or written by a newer version.
-        OSError: The folder cannot be read, or the store does not answer.
+        RecordsUnreadable: A file is damaged, foreign or written by a newer version, or there is no right to read it.
+        OSError: The object store does not answer.
     """
     for _ in range(TRIES):
         try:
@@ -60,15 +61,21 @@ def read_tables(study_dir: Place) -> dict[str, pa.Table]:
     raise unsteady(study_dir)
 
 
-def opened(path: Place) -> pq.ParquetFile:
+def opened(path: Place, *, in_pieces: bool = False) -> pq.ParquetFile:
     """A file of the records, its content in memory.
 
+    Args:
+        path: The file.
+        in_pieces: Leave the content of a local file on the disk: it may be larger than the memory.
+
     Raises:
-        RecordsUnreadable: It is damaged, foreign or written by a newer version.
+        RecordsUnreadable: It is damaged, foreign or written by a newer version, or there is no right to read it.
         FileNotFoundError: It is gone.
-        OSError: It cannot be read.
+        OSError: The object store does not answer.
     """
-    content = pa.BufferReader(path.read_bytes())
+    with local_errors(path):
+        stays = in_pieces and isinstance(path, Path)
+        content = pa.OSFile(str(path)) if stays else pa.BufferReader(path.read_bytes())
     try:
         file = pq.ParquetFile(content)
     except (pa.ArrowException, OSError) as error:
@@ -87,19 +94,20 @@ def opened(path: Place) -> pq.ParquetFile:
     return file
 
 
-def row_groups(path: Place, table: str) -> Iterator[pa.Table]:
+def row_groups(path: Place, table: str, *, in_pieces: bool = False) -> Iterator[pa.Table]:
     """The rows of a file in the columns of its table, one row group after another.
 
     Args:
         path: The file.
         table: Its table.
+        in_pieces: As ``opened``.
 
     Raises:
         RecordsUnreadable: As ``opened``, or it is not of that table.
         FileNotFoundError: It is gone.
-        OSError: It cannot be read.
+        OSError: The object store does not answer.
     """
-    file = opened(path)
+    file = opened(path, in_pieces=in_pieces)
     for number in range(file.num_row_groups):
         try:
             group = file.read_row_group(number, use_threads=False)
@@ -109,11 +117,11 @@ def row_groups(path: Place, table: str) -> Iterator[pa.Table]:
 
 
 def _read(found: Mapping[str, Sequence[Place]]) -> dict[str, pa.Table]:
-    paths = [(path, table) for table, files in found.items() for path in files]
-    groups = each(lambda of: list(row_groups(*of)), paths)
+    table_of = {path: table for table, files in found.items() for path in files}
+    groups = each_file(lambda path: list(row_groups(path, table_of[path])), list(table_of))
     tables = {}
     for table in found:
-        mine = [group for (_, of), read in zip(paths, groups, strict=True) if of == table for group in read]
+        mine = [group for of, read in zip(table_of.values(), groups, strict=True) if of == table for group in read]
         tables[table] = _in_order(pa.concat_tables(mine)) if mine else pa.Table.from_batches([], columns(table))
     return tables
 

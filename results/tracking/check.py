@@ -14,7 +14,7 @@ from results.places import Place
 from results.query import StudyView
 from results.schema import METRICS, StudyState
 from results.tracking.content import RunContent, Value, contents, legal
-from results.tracking.files import hashes, report_files, sent_hashes, study_files
+from results.tracking.files import hashes, paths, report_files, sent_hashes, study_files
 from results.tracking.held import HeldRun, experiment_id, held_runs
 from results.tracking.tracker import Tracker
 
@@ -40,8 +40,12 @@ class CheckResult:
     """Files that should be there."""
     differences: tuple[str, ...]
     """What is missing, doubled or different, a clause each; none if all is as it should be."""
+    damaged: frozenset[str]
+    """Ids of the runs with a wrong value or parameter, which MLflow can neither change nor remove."""
     running: bool
     """Whether a driver works on the study, so that MLflow may be a few seconds behind."""
+    mend: str | None
+    """The command that mends the differences; None where there is none that it can mend."""
 
     def __str__(self) -> str:
         counts = (
@@ -50,20 +54,23 @@ class CheckResult:
         )
         if not self.differences:
             return f"{counts}: all there, none twice"
-        end = "The study is running, and MLflow follows a few seconds behind" if self.running else "Mend it with sync"
+        mend = f"Mend it with: {self.mend}"
+        if self.running:
+            mend = f"The study is running, and MLflow follows a few seconds behind. When it has ended: {self.mend}"
         return "\n".join(
             [f"{counts} should be in MLflow: {count(len(self.differences), 'difference')}"]
             + [f"  {difference}" for difference in self.differences]
-            + [f"{end}."]
+            + ([mend] if self.mend else [])
         )
 
 
-def check(study_dir: Place, tracking_uri: str | None = None) -> CheckResult:
+def check(study_dir: Place, tracking_uri: str | None = None, *, command: str = "thermotune") -> CheckResult:
     """Compares MLflow with a study's records, and sends nothing.
 
     Args:
         study_dir: Folder of the study.
         tracking_uri: MLflow server or store; default as for ``sync``.
+        command: How the user calls this program, for the commands in messages.
 
     Returns:
         Counts and differences.
@@ -73,7 +80,8 @@ def check(study_dir: Place, tracking_uri: str | None = None) -> CheckResult:
         ResultsError: The study or its records cannot be read.
     """
     load_facts(study_dir)
-    tracker = Tracker(study_dir, tracking_uri, then=f"thermotune sync {study_dir.name} --check")
+    mend = f"{command} sync {study_dir.name}"
+    tracker = Tracker(study_dir, tracking_uri, then=f"{mend} --check")
     with tracker.errors():
         client = tracker.connect()
         view = StudyView(study_dir)
@@ -85,35 +93,53 @@ def check(study_dir: Place, tracking_uri: str | None = None) -> CheckResult:
         for run in held_runs(client, experiment, view.facts.id) if experiment else ():
             held[run.key].append(run)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            of_runs = pool.map(lambda content: list(_of_run(client, content, held.get(content.key, ()))), wanted)
-            differences = [difference for of_run in of_runs for difference in of_run]
+            found = list(pool.map(lambda content: _of_run(client, content, held.get(content.key, ())), wanted))
+        differences = [difference for of_run, _ in found for difference in of_run]
         if wanted and wanted[0].key in held:
             differences += _of_files(client, held[wanted[0].key][0], files)
         unknown = held.keys() - {content.key for content in wanted}
-        differences += [f"{key.partition('/')[2] or key}: the records know no such trial" for key in sorted(unknown)]
+        differences += [
+            f"{key.partition('/')[2] or key}: the records know no such trial; sync leaves its run, delete it in MLflow"
+            for key in sorted(unknown)
+        ]
         return CheckResult(
             runs=len(wanted),
             values=sum(len(content.values) for content in wanted),
             params=sum(len(content.params) for content in wanted),
             files=len(files) if wanted else 0,
             differences=tuple(differences),
+            damaged=frozenset(run for _, run in found if run is not None),
             running=running,
+            mend=mend if len(differences) > len(unknown) else None,
         )
 
 
-def _of_run(client: Any, content: RunContent, held: Sequence[HeldRun]) -> Iterator[str]:  # Any: mlflow is untyped
+def _of_run(
+    client: Any,  # mlflow is untyped
+    content: RunContent,
+    held: Sequence[HeldRun],
+) -> tuple[list[str], str | None]:
+    """The differences of a run, and its id if MLflow cannot change what differs."""
     name = content.name
     if len(held) != 1:
-        yield f"{name}: it has {len(held)} runs, and should have one" if held else f"{name}: its run is missing"
-        return
+        how_many = f"it has {len(held)} runs, and should have one" if held else "its run is missing"
+        return [f"{name}: {how_many}"], None
     (run,) = held
-    if run.status != content.status:
-        yield f"{name}: its status is {run.status}, and should be {content.status}"
-    for kind, mine, theirs in (("parameter", content.params, run.params), ("tag", content.tags, run.tags)):
-        for key, value in mine.items():
-            if theirs.get(key) != value:
-                is_now = f"is {theirs[key]!r}" if key in theirs else "is missing"
-                yield f"{name}: the {kind} {key} {is_now}, and should be {value!r}"
+    status = f"{name}: its status is {run.status}, and should be {content.status}"
+    changeable = [status] if run.status != content.status else []
+    changeable += _of_texts(name, "tag", content.tags, run.tags)
+    fixed = [*_of_texts(name, "parameter", content.params, run.params), *_of_values(client, content, run)]
+    return changeable + fixed, run.id if fixed else None
+
+
+def _of_texts(name: str, kind: str, wanted: Mapping[str, str], held: Mapping[str, str]) -> Iterator[str]:
+    for key, value in wanted.items():
+        if held.get(key) != value:
+            is_now = f"is {held[key]!r}" if key in held else "is missing"
+            yield f"{name}: the {kind} {key} {is_now}, and should be {value!r}"
+
+
+def _of_values(client: Any, content: RunContent, run: HeldRun) -> Iterator[str]:  # Any: mlflow is untyped
     wanted: dict[str, list[Value]] = defaultdict(list)
     for point in content.values:
         wanted[point.name].append(point)
@@ -140,9 +166,7 @@ def _of_metric(content: RunContent, metric: str, wanted: Sequence[Value], held: 
 
 
 def _of_files(client: Any, run: HeldRun, files: Mapping[str, bytes]) -> Iterator[str]:  # Any: mlflow is untyped
-    folders = {name.partition("/")[0] for name in files}
-    there = {artifact.path for folder in folders for artifact in client.list_artifacts(run.id, folder)}
-    sent = sent_hashes(run)
+    there, sent = paths(client, run, files), sent_hashes(run)
     for name, digest in hashes(files).items():
         if name not in there:
             yield f"the file {name} is missing"

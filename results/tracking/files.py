@@ -44,6 +44,12 @@ def sent_hashes(run: HeldRun) -> dict[str, str]:
         return {}
 
 
+def paths(client: Any, run: HeldRun, files: Mapping[str, bytes]) -> set[str]:  # Any: mlflow is untyped
+    """What a run really has in the folders of these files, by place among the artifacts."""
+    folders = {name.partition("/")[0] for name in files}
+    return {str(artifact.path) for folder in folders for artifact in client.list_artifacts(run.id, folder)}
+
+
 def upload(client: Any, run: HeldRun, files: Mapping[str, bytes]) -> dict[str, str]:  # Any: mlflow is untyped
     """Sends the files that the run does not have in this form.
 
@@ -55,8 +61,8 @@ def upload(client: Any, run: HeldRun, files: Mapping[str, bytes]) -> dict[str, s
     Returns:
         The hashes of what was sent; to be noted in the tag :data:`FILES` after this.
     """
-    there = sent_hashes(run)
-    changed = {name: digest for name, digest in hashes(files).items() if there.get(name) != digest}
+    there, sent = paths(client, run, files), sent_hashes(run)
+    changed = {name: digest for name, digest in hashes(files).items() if name not in there or sent.get(name) != digest}
     for name in changed:
         folder, _, leaf = name.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:

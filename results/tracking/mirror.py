@@ -1,6 +1,7 @@
 """Bringing MLflow up to date with the records: reconciles, so that any pass may be cut short or repeated.
 
-How far a run is, stands in its tag ``thermotune.sent``, which arrives with the last of its values. A value sent twice
+How far a run is, stands in its tag ``thermotune.sent``, which arrives with the last of its values; what was sent is not
+looked at again. A value sent twice
 is no duplicate, because it carries the time of its row and the store's key is (run, name, time, step, value).
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,18 +39,28 @@ class SyncResult:
     created: int = 0
     """Runs made."""
     deleted: int = 0
-    """Runs removed, because a restart made them obsolete or because they were twins."""
+    """Runs removed, because a restart made them obsolete, or because they were damaged or twins."""
     metrics: int = 0
     """Metric values sent."""
     files: int = 0
     """Files sent."""
+
+    def __add__(self, later: SyncResult) -> SyncResult:
+        """What two passes did, one after the other."""
+        return SyncResult(
+            runs=later.runs,
+            created=self.created + later.created,
+            deleted=self.deleted + later.deleted,
+            metrics=self.metrics + later.metrics,
+            files=self.files + later.files,
+        )
 
     def __str__(self) -> str:
         if not (self.created or self.deleted or self.metrics or self.files):
             return f"MLflow was up to date: {count(self.runs, 'run')}"
         parts = [f"{count(self.metrics, 'metric value')} sent", f"{count(self.created, 'run')} made"]
         parts += [f"{count(self.files, 'file')} sent"] if self.files else []
-        parts += [f"{count(self.deleted, 'obsolete run')} removed"] if self.deleted else []
+        parts += [f"{count(self.deleted, 'obsolete or damaged run')} removed"] if self.deleted else []
         return f"MLflow is up to date: {', '.join(parts)}, {count(self.runs, 'run')} in all"
 
 
@@ -71,6 +82,23 @@ class Mirror:
         self._runs: dict[str, HeldRun] | None = None
         self._made_runs = False
         self._looked_at_files = False
+
+    def remove(self, runs: Collection[str]) -> int:
+        """Removes runs that MLflow cannot be made to mend; the next pass makes them anew.
+
+        Args:
+            runs: Their ids.
+
+        Returns:
+            How many they were.
+
+        Raises:
+            Exception: Whatever mlflow raises.
+        """
+        for run in runs:
+            self._client.delete_run(run)
+        self._runs = None
+        return len(runs)
 
     def bring_up_to_date(self, view: StudyView) -> SyncResult:
         """Sends what MLflow lacks.
@@ -126,17 +154,17 @@ class Mirror:
     def _reconcile(self, view: StudyView, content: RunContent, parent: HeldRun | None, done: SyncResult) -> HeldRun:
         assert self._runs is not None
         run, generation = self._runs.get(content.key), 1
+        tags = {**content.tags, **({PARENT: parent.id} if parent else {})}  # the parent may have been made anew
         if run is not None and content.replaces(run.tags.get(_SENT, NOTHING_SENT)):
             self._client.delete_run(run.id)
             done.deleted += 1
             generation = int(run.tags.get(_GENERATION, "1")) + 1
             run = None
         if run is None:
-            tags = {STUDY: view.facts.id, _GENERATION: str(generation), **content.tags}
-            run = self._create(content, {**tags, **({PARENT: parent.id} if parent else {})}, done)
+            run = self._create(content, {STUDY: view.facts.id, _GENERATION: str(generation), **tags}, done)
         params = content.params if _SENT not in run.tags else {}
         values = content.unsent(run.tags.get(_SENT, NOTHING_SENT))
-        self._send(run, values, params, {**content.tags, _SENT: content.mark}, done)
+        self._send(run, values, params, {**tags, _SENT: content.mark}, done)
         self._set_status(run, content)
         return run
 

@@ -12,7 +12,7 @@ import fcntl
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from results.errors import ResultsError, TrackingUnavailable
 from results.facts import load_facts
@@ -21,6 +21,7 @@ from results.places import Place, RemotePath, names_in, place, scratch
 from results.query import StudyView
 from results.schema import ROW_TYPES, StudyState
 from results.store import table_dir
+from results.tracking.check import check
 from results.tracking.mirror import Mirror, SyncResult
 from results.tracking.tracker import Tracker
 
@@ -38,12 +39,13 @@ WAIT_FOR_REPORT_S = 15.0
 """How long a mirror whose driver is gone waits for the report, which a driver writes after its last row."""
 
 
-def sync(study_dir: Place, tracking_uri: str | None = None) -> SyncResult:
-    """Brings MLflow up to date with a study's records, once.
+def sync(study_dir: Place, tracking_uri: str | None = None, *, command: str = "thermotune") -> SyncResult:
+    """Makes MLflow hold what a study's records say: sends what it lacks, and makes runs anew that hold something else.
 
     Args:
         study_dir: Folder of the study.
         tracking_uri: MLflow server or store; default MLFLOW_TRACKING_URI, else ``mlflow.db`` in the root.
+        command: How the user calls this program, for the commands in messages.
 
     Returns:
         What was sent; nothing for a study that is up to date.
@@ -54,7 +56,10 @@ def sync(study_dir: Place, tracking_uri: str | None = None) -> SyncResult:
     """
     load_facts(study_dir)
     with _only_mirror(study_dir, WAIT_FOR_MIRROR_S):
-        return _Passes(study_dir, tracking_uri).make()
+        passes = _Passes(study_dir, tracking_uri, then=f"{command} sync {study_dir.name}")
+        done = passes.make()
+        found = check(study_dir, tracking_uri, command=command)
+        return done if found.running or not found.damaged else done + passes.make(without=found.damaged)
 
 
 def follow(study_dir: Place) -> None:
@@ -72,7 +77,7 @@ def follow(study_dir: Place) -> None:
     """
     _wait(study_dir, GENTLE_START_S)
     with _only_mirror(study_dir, float("inf")):
-        passes, seen, pause = _Passes(study_dir, None), None, PASS_EVERY_S
+        passes, seen, pause = _Passes(study_dir), None, PASS_EVERY_S
         while holder(study_dir) is not None:
             now = _fingerprint(study_dir)
             if now != seen:
@@ -115,17 +120,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Passes:
     """Passes of a mirror that is made when first needed, and anew after an error."""
 
-    def __init__(self, study_dir: Place, uri: str | None) -> None:
+    def __init__(self, study_dir: Place, uri: str | None = None, *, then: str | None = None) -> None:
         self._study_dir = study_dir
-        self._tracker = Tracker(study_dir, uri)
+        self._tracker = Tracker(study_dir, uri, then=then)
         self._mirror: Mirror | None = None
 
-    def make(self) -> SyncResult:
+    def make(self, *, without: Collection[str] = ()) -> SyncResult:
+        """A pass, after these runs were removed."""
         view = StudyView(self._study_dir)
         with self._tracker.errors():
             mirror = self._mirror or Mirror(self._tracker.connect(), self._tracker.experiment, self._tracker.artifacts)
             self._mirror = None
+            removed = mirror.remove(without)
             result = mirror.bring_up_to_date(view)
+            result.deleted += removed
             self._mirror = mirror
             return result
 
@@ -147,7 +155,14 @@ def _persist(passes: _Passes) -> None:
 def _only_mirror(study_dir: Place, patience_s: float) -> Iterator[None]:
     """Holds the study's mirror lock; the kernel gives it back when the process dies."""
     path = scratch(study_dir) / "mlflow.lock"
-    with path.open("a") as file:
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise TrackingUnavailable(
+            f"a study's folder must be writable for whoever brings MLflow up to date, but {path} is not "
+            f"({error.strerror}). Give yourself the right to write there"
+        ) from error
+    with file:
         deadline = time.monotonic() + patience_s
         while True:
             try:

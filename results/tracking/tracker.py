@@ -98,10 +98,10 @@ class Tracker:
         Args:
             study_dir: Folder of the study.
             uri: MLflow server or store; default as :func:`default_uri`.
-            then: The command to give when the tracker answers again; default ``thermotune sync``.
+            then: The command to give when the tracker answers again; default none, where the caller names it.
         """
         self._study_dir = study_dir
-        self._then = then or f"thermotune sync {self._study_dir.name}"
+        self._then = f". Then: {then}" if then else ""
         self.uri = uri or default_uri(study_dir)
         self.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
@@ -157,7 +157,7 @@ class Tracker:
             except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
                 raise TrackingUnavailable(
                     f"MLflow must be there to hold a copy of the study, but at {mask(self.uri)} "
-                    f"{_reason(error, self.uri)}. The records are safe. Then: {self._then}"
+                    f"{_reason(error, self.uri)}. The records are safe{self._then}"
                 ) from error
 
     @contextlib.contextmanager
@@ -176,6 +176,8 @@ def _reason(error: Exception, uri: str) -> str:
             f"a driver is needed that is not installed: {error.name}. Install it, or name another one in the address, "
             "for example postgresql+psycopg2://..."
         )
+    if uri.startswith("sqlite") and re.search(r"[Pp]ermission denied|readonly database|[Rr]ead-only", text):
+        return "the file cannot be written. Give yourself the right to, or name another store in MLFLOW_TRACKING_URI"
     if "://" in uri and not is_server(uri) and not uri.startswith(("file:", *_DATABASES)):
         return f"there is nothing that MLflow can reach ({uri.partition(':')[0]}). {_START_ONE}"
     for pattern, advice in _ADVICE:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from results.figures import Axis, MapPoint, instability_figure, ridge, value_map_figure
 from results.figures.cells import Grid, edges
-from results.figures.colors import LOST, MERIT, TRIED
+from results.figures.colors import INK, LOST, MERIT, TRIED
 from results.figures.maps import cell_state, median_of
 from results.figures.parts import merit_axis
 from results.figures.ridge import NEAR
+from results.report.page.dark import PAPER, on_dark
 from results.schema import TrialState
 from results.statistics import wilson_interval
 
@@ -114,6 +115,18 @@ def luminance(color):
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_worst_value_stands_out_from_paper_more_than_a_cell_without_one():
+    for paper, worst, none in (("#ffffff", MERIT[0][1], TRIED), (PAPER, on_dark(MERIT[0][1]), on_dark(TRIED))):
+        behind = luminance(paper) + 0.05
+        there = [luminance(color) + 0.05 for color in (worst, none)]
+        contrast = [max(behind, shade) / min(behind, shade) for shade in there]
+        assert contrast[0] > 1.5 > contrast[1], (paper, contrast)
+
+
+def test_marks_can_be_seen_on_every_colour_of_the_map():
+    assert all((luminance(color) + 0.05) / (luminance(INK) + 0.05) >= 3 for _, color in MERIT)
 
 
 def test_better_is_darker_so_that_the_map_can_be_read_in_grey():

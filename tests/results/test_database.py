@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -72,13 +73,13 @@ order by all
 """
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_visible_epochs_are_those_of_the_row_number_rule_over_all_rows(tmp_path, seed):
     root, chance = tmp_path / str(seed), random.Random(seed)
     for name in ("one", "two"):
         study = Study(root, name=name)
-        for number in range(40):
+        for number in range(25):
             random_life(study, f"t{number:04d}", chance)
         epoch(study, "t9999", 1, 1, 0, 0)
         epoch(study, "t9999", 1, 1, 0, 0)  # must never be, and would still show once
@@ -242,7 +243,7 @@ def test_a_damaged_study_is_left_out_and_the_others_answer(tmp_path, root):
     assert found.rows("select study from studies") == [("second",)]
 
 
-@pytest.mark.parametrize("where", ["data", "footer", "foreign"])
+@pytest.mark.parametrize("where", ["data", "footer", "foreign", "torn while it is asked"])
 def test_damaged_epochs_are_found_at_the_latest_when_they_are_read(tmp_path, root, where):
     for name in ("first", "second"):
         shutil.copytree(root / name, tmp_path / name)
@@ -256,6 +257,8 @@ def test_damaged_epochs_are_found_at_the_latest_when_they_are_read(tmp_path, roo
     if where == "foreign":
         (path.parent / "notes.parquet").write_text("hello")
     found = Database(tmp_path)
+    if where == "torn while it is asked":
+        path.write_bytes(bytes(content[:-1000]))
     assert {study for (study,) in found.rows('select study from epochs where "val/loss" > 0')} == {"second"}
     assert set(found.damaged) == {"first"}
 
@@ -346,6 +349,33 @@ def test_a_mistake_in_a_query_is_explained(database):
         database.rows("select vlue from trials")
     with pytest.raises(QueryError, match="syntax error"):
         database.rows("selct 1")
+    with pytest.raises(QueryError, match=r"PIVOT that does not say its columns\. List them"):
+        database.rows("pivot trials on arm using count(*) group by study")
+    assert database.rows("pivot trials on arm in ('search', 'baseline') using count(*) group by study order by study")
+
+
+MISTAKES = [
+    "select regexp_matches(trial, '(') from epochs", "select strptime(trial, '%Y') from epochs",
+    "select error('no') from epochs", "select trial::int from epochs", "select (select trial from epochs)",
+    "select 9223372036854775807 + epoch from epochs",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", MISTAKES)
+def test_after_a_mistake_in_a_query_nobody_looks_for_damaged_files(database, monkeypatch, sql):
+    def row_groups(path, table, **options):
+        raise AssertionError(f"{path} is read whole")
+
+    monkeypatch.setattr("results.query.database.row_groups", row_groups)
+    with pytest.raises(QueryError, match="cannot be answered"):
+        database.rows(sql)
+
+
+def test_a_mistake_that_only_a_late_row_shows_is_explained_too(database):
+    sql = "select case when range = 900000 then error('the last straw') end as x from range(1000000)"
+    with pytest.raises(QueryError, match="the last straw"):
+        list(database.batches(sql))
+    assert database.rows("select 1") == [(1,)]
 
 
 def test_names_are_data_and_never_sql(tmp_path):
@@ -384,6 +414,13 @@ def test_ctrl_c_ends_a_query_at_once_and_the_next_one_is_answered(database):
         database.rows("select count(*) from range(1000000) a, range(10000000) b where (a.range * b.range) % 7 = 3")
     assert time.monotonic() - begun < 30
     assert database.rows("select 1") == [(1,)]
+
+
+def test_batches_keep_alive_what_a_large_answer_needs(root, monkeypatch):
+    monkeypatch.setattr("results.query.database.MEMORY_LIMIT", "100MiB")
+    batches = Database(root).batches("select range, hash(range) as key from range(8000000) order by key")
+    gc.collect()
+    assert sum(len(batch) for batch in batches) == 8_000_000
 
 
 def test_an_answer_that_needs_too_much_memory_is_refused(database, monkeypatch):

@@ -28,8 +28,9 @@ from results.figures import (
     teacher_temperatures_figure,
     temperature_figure,
 )
-from results.figures.colors import HEAT, REFERENCE, heat
-from results.figures.ranges import log_ticks, without_tail
+from results.figures.colors import ARMS, HEAT, REFERENCE, SYMBOLS, arm_marks, heat
+from results.figures.parts import tick
+from results.figures.ranges import log_ticks, without_tail, without_tail_ends
 from results.importance import Importance
 from results.schema import TrialState
 from results.statistics import mean_interval
@@ -72,6 +73,51 @@ def test_a_bad_trial_that_was_trained_to_the_end_sits_at_the_edge_as_a_triangle(
 def test_for_a_loss_the_bad_side_is_above():
     assert without_tail([0.1, 0.11, 0.12, 5.0], "val/loss") == [0.1, 0.11, 0.12]
     assert without_tail([0.9, 0.89, 0.88, 0.1], "val/accuracy") == [0.9, 0.89, 0.88]
+
+
+def test_tukeys_outliers_on_the_bad_side_do_not_take_a_scale_of_colours():
+    usual = [0.935, 0.944, 0.945, 0.947, 0.950, 0.951, 0.953, 0.955, 0.958, 0.975]
+    assert without_tail_ends([0.86, *usual], "val/accuracy") == (0.935, 0.975)
+    assert without_tail_ends([1 - v for v in (0.86, *usual)], "val/loss") == (1 - 0.975, 1 - 0.935)
+    assert without_tail_ends([*usual, 0.999], "val/accuracy") == (0.935, 0.999)  # a good one is none
+    assert without_tail_ends([0.2] * 9 + [0.9], "val/accuracy") == (0.2, 0.9)
+
+
+@pytest.mark.parametrize("reference", [None, "arm-04", "arm-00"])
+def test_thirty_arms_share_no_pair_of_colour_and_marker(reference):
+    arms = [f"arm-{i:02d}" for i in range(30)]
+    marks = arm_marks(arms, reference)
+    assert len({*marks.values()}) == 30
+    assert marks.keys() == {*arms}
+    assert len({marks[arm].symbol for arm in arms[: len(SYMBOLS)]}) >= len(SYMBOLS) - 1
+    assert [arm for arm in arms if marks[arm].color not in ARMS] == [arm for arm in arms if arm == reference]
+
+
+def test_an_arm_has_one_mark_in_all_figures():
+    arms = tuple(f"arm-{i:02d}" for i in range(12))
+    expected = {arm: (mark.color, mark.symbol) for arm, mark in arm_marks(arms, "arm-04").items()}
+    points = [point(1 + i, 0.97, arm=arm) for i, arm in enumerate(arms)]
+    drawn = temperature_figure(
+        points, [], arms=arms, axis=BETA, metric="val/accuracy", reference="arm-04", baseline=None
+    )
+    seeds = seeds_figure(
+        [seeds_of(f"t{i}", arm, {1: 0.97, 2: 0.98}) for i, arm in enumerate(arms)],
+        arms=arms,
+        metric="val/accuracy",
+        reference="arm-04",
+        pair=None,
+    )
+    explored = {t.name.partition(",")[0]: (t.marker.line.color, t.marker.symbol[0]) for t in drawn.data}
+    confirmed = [(t.marker.color, t.marker.symbol.removesuffix("-open")) for t in seeds.data if "seed" in str(t.text)]
+    assert explored == expected
+    assert [pair for pair in confirmed if pair[1] != "diamond"] == [expected[arm] for arm in arms]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.03, "0.03"), (1000, "1000"), (102617000.0, "1.03e+08"), (0.0123456, "0.0123")]
+)
+def test_a_tick_of_a_log_axis_has_three_digits(value, text):
+    assert tick(math.log10(value)) == text
 
 
 @pytest.mark.parametrize(
@@ -194,6 +240,24 @@ def test_bars_of_survival_add_up_to_what_reached_the_rung():
     assert figure.layout.annotations[1].text == "base&lt;b&gt;line"
 
 
+def test_titles_of_survival_are_cut_and_parts_without_trials_are_no_key():
+    fates = [
+        Fate(arm="a" * 60, epoch=0, went_on=0, stopped=0, diverged=3, failed=0),
+        Fate(arm="a" * 60, epoch=27, went_on=0, stopped=0, diverged=0, failed=0),
+    ]
+    figure = survival_figure(fates, epochs=27)
+    assert figure.layout.annotations[0].text == "a" * 13 + "\N{HORIZONTAL ELLIPSIS}"
+    assert [t.name for t in figure.data if t.type == "bar"] == ["diverged before the next"]
+
+
+@pytest.mark.parametrize(("name", "columns"), [("a", 4), ("a" * 14, 3)])
+def test_long_names_of_arms_have_wider_columns(name, columns):
+    fates = [Fate(arm=f"{i}{name}", epoch=0, went_on=1, stopped=0, diverged=0, failed=0) for i in range(5)]
+    figure = survival_figure(fates, epochs=27)
+    assert len({title.x for title in figure.layout.annotations}) == columns
+    assert len(figure.layout.annotations) == 5
+
+
 def test_trials_that_wait_have_a_part_of_the_bar():
     fates = [Fate(arm="search", epoch=1, went_on=3, stopped=0, diverged=0, failed=0, waiting=6)]
     (waiting,) = [t for t in survival_figure(fates, epochs=27).data if t.name == "wait here"]
@@ -314,11 +378,25 @@ def test_bars_of_importance_stand_side_by_side():
     shares = Importance(
         fanova={"loss.beta": 0.2, "optimizer.lr": 0.8}, ped_anova={"loss.beta": 0.7, "optimizer.lr": 0.3}, n=48
     )
-    figure = importance_figure([ImportanceRow(arm="search", survivors=False, shares=shares)])
+    figure = importance_figure([ImportanceRow(arm="search", survivors=False, shares=shares, total=48)])
     found = {t.name: dict(zip(t.y, t.x, strict=True)) for t in figure.data}
     assert found == {"fANOVA": {"beta": 20, "lr": 80}, "PED-ANOVA": {"beta": 70, "lr": 30}}
     assert figure.layout.annotations[0].text == "search: all 48 trials"
     assert len({t.marker.pattern.shape for t in figure.data}) == 2
+
+
+@pytest.mark.parametrize(
+    ("survivors", "total", "said"),
+    [
+        (False, 150, "all 150 trials"),
+        (False, 500, "150 of 500 trials"),
+        (True, 150, "150 trained to the end"),
+        (True, 200, "150 of 200 trained to the end"),
+    ],
+)
+def test_importance_says_of_how_many_trials_it_took_some(survivors, total, said):
+    shares = Importance(fanova={"lr": 1.0}, ped_anova={"lr": 1.0}, n=150)
+    assert ImportanceRow(arm="search", survivors=survivors, shares=shares, total=total).trials == said
 
 
 SCALES = [Scale(label="beta", log=True), Scale(label="model", log=False)]
@@ -341,7 +419,7 @@ def test_diverged_and_stopped_trials_end_apart_from_the_values():
     )
     ends = {t.name: t.y[2] for t in figure.data if t.name}
     assert ends["diverged"] < ends["stopped early"] < 0
-    assert ends["best: t2 of search"] == 1
+    assert ends["highest in the search: t2 of search"] == 1
     (stopped,) = [t for t in figure.data if t.name == "stopped early"]
     assert stopped.y[0] == pytest.approx(0.5)
     ticks = [a.text for a in figure.layout.annotations]
@@ -359,11 +437,19 @@ def test_a_trial_without_a_setting_passes_below_its_axis():
 def test_where_low_is_good_the_lowest_is_best():
     lines = [line("t1", (0.1, "a"), 0.3), line("t2", (0.2, "a"), 0.1)]
     figure = parallel_figure(lines, scales=SCALES, metric="val/loss", mode="min")
-    assert figure.data[-1].name == "best: t2 of search"
+    assert figure.data[-1].name == "lowest in the search: t2 of search"
 
 
 def test_a_search_without_full_trials_is_drawn():
     assert parallel(line("t1", (0.1, "a"), None, TrialState.DIVERGED)).data
+
+
+def test_one_outlier_does_not_take_the_axis_of_values():
+    values = [0.86, 0.944, 0.945, 0.947, 0.947, 0.95, 0.95, 0.953, 0.955, 0.975]
+    figure = parallel(*(line(f"t{i}", (1.0 + i, "a"), v) for i, v in enumerate(values)))
+    place = {text: y for t in figure.data if not t.name for text, y in zip(t.text, t.y, strict=True)}
+    assert (place["t0 (search): 86.00 %"], place["t1 (search): 94.40 %"]) == (0, 0)
+    assert place["t4 (search): 94.70 %"] == pytest.approx((94.7 - 94.4) / (97.5 - 94.4), abs=1e-3)
 
 
 def test_teacher_temperatures_are_coloured_by_value_where_trained_to_the_end():
@@ -371,12 +457,13 @@ def test_teacher_temperatures_are_coloured_by_value_where_trained_to_the_end():
         return TeacherPoint(trial="t1", arm="kd", tau1=tau1, tau2=tau2, value=value, epochs=3, state=state)
 
     points = [student(4, 4, 0.9), student(6, 5, 0.95), student(3, 2, 0.5, TrialState.PRUNED)]
-    figure = teacher_temperatures_figure(points, arms=("kd",), metric="val/accuracy", mode="max")
-    diagonal, stopped, full = figure.data
+    figure = teacher_temperatures_figure(points, arms=("kd",), reference=None, metric="val/accuracy", mode="max")
+    diagonal, stopped, key, full = figure.data
     assert diagonal.x == diagonal.y
     assert (list(stopped.x), stopped.marker.symbol) == ([3], "line-ew-open")
     assert list(full.marker.color) == [90, 95]
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (90, 95)
+    assert (full.showlegend, key.name, key.marker.symbol) == (False, full.name, full.marker.symbol)
 
 
 def test_a_hostile_label_is_inert():

@@ -47,6 +47,33 @@ def test_a_difference_without_spread_has_neither_interval_nor_p_value():
     assert formats.p_value(found.p) == "no p value"
 
 
+def test_values_that_are_all_the_same_have_no_interval_of_width_zero():
+    equal = mean_interval([0.9526] * 3)
+    assert formats.interval("val/accuracy", equal) == "95.26 % on each of 3 seeds"
+    assert formats.interval("val/accuracy", equal, n=False) == "95.26 %"
+    assert formats.interval("val/accuracy", mean_interval([0.9]), n=False) == "90.00 %"
+
+
+def test_no_interval_shows_an_impossible_accuracy():
+    two = mean_interval([0.94, 0.96])
+    assert two.high > 1
+    assert formats.interval("val/accuracy", two) == "95.00 % [82.29, 100.00], n = 2"
+    assert formats.interval("val/accuracy", mean_interval([0.0, 0.1])) == "5.00 % [0.00, 68.53], n = 2"
+    gap = paired_difference({1: 0.9, 2: 0.7}, {1: 0.1, 2: 0.1})
+    assert gap.high > 1
+    assert formats.difference("test/accuracy", gap).endswith("95 % interval -57.06 to +100.00")
+    assert formats.difference_only("test/accuracy", gap) == "+70.00 [-57.06, +100.00]"
+    assert formats.interval("val/loss", mean_interval([0.2, 2.0])).endswith("[-10.3356, 12.5356], n = 2")
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0, "0 %"), (0.004, "less than 1 %"), (0.01, "1 %"), (0.5, "50 %"), (0.996, "more than 99 %"), (1, "100 %")],
+)
+def test_a_share_is_not_rounded_to_never_or_always(share, shown):
+    assert formats.rough_percent(share) == shown
+
+
 def test_only_the_first_line_is_shown_and_not_all_of_it():
     assert formats.first_line(" one\ntwo") == "one"
     assert formats.first_line("") == ""

@@ -219,6 +219,7 @@ def test_an_open_page_follows_the_study_and_keeps_what_the_reader_does(study, se
             "document.getElementById('plot-curves').layout.xaxis.range?.[1] < 20 "
             "&& document.getElementById('plot-curves').layout.xaxis.range"
         )
+        assert page.locator("#live-text").text_content().startswith("Live, updated")
         page.evaluate("document.getElementById('figure-curves').scrollIntoView()")
         page.locator("#figure-curves").focus()
         top = "document.getElementById('figure-curves').getBoundingClientRect().top"
@@ -236,7 +237,7 @@ def test_an_open_page_follows_the_study_and_keeps_what_the_reader_does(study, se
         assert page.evaluate("document.getElementById('plot-curves').layout.xaxis.range") == zoomed
         assert abs(page.evaluate(top) - before) < 30
         assert page.evaluate("document.activeElement.id") == "figure-curves"
-        assert page.locator("#live-text").text_content().startswith("Live, updated")
+        page.wait_for_function("document.getElementById('live-text').textContent === 'The study is complete'")
         assert page.locator("nav a[aria-current]").get_attribute("href") == "#figure-curves"
         assert found.complaints == []
 

@@ -16,8 +16,8 @@ from results.errors import Held, ResultsError
 from results.lock import StudyLock, holder, identity
 
 
-def forge(folder, **changes):
-    """A lock file as another process would have left it."""
+def forge(folder, *, age_s=0.0, **changes):
+    """A lock file as another process would have left it, so many seconds ago by the file system's clock."""
     values = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -28,6 +28,7 @@ def forge(folder, **changes):
         "token": "forged",
     }
     (folder / "lock").write_text(json.dumps(values | changes))
+    os.utime(folder / "lock", (time.time() - age_s,) * 2)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_driver_that_was_killed_but_not_reaped_is_dead(tmp_path):
 
 @pytest.mark.parametrize(("age", "alive"), [(5, True), (59, True), (61, False)])
 def test_elsewhere_the_heartbeat_decides(tmp_path, age, alive):
-    forge(tmp_path, host="node-17", heartbeat=time.time() - age)
+    forge(tmp_path, host="node-17", heartbeat=time.time() - age, age_s=age)
     assert (holder(tmp_path) is not None) is alive
     lock = StudyLock(tmp_path)
     if alive:
@@ -109,6 +110,17 @@ def test_elsewhere_the_heartbeat_decides(tmp_path, age, alive):
     else:
         assert lock.acquire().host == "node-17"
         lock.release()
+
+
+@pytest.mark.parametrize("ahead_s", [-300, 300])
+def test_a_driver_whose_clock_is_wrong_keeps_its_study_while_it_beats_and_loses_it_when_it_does_not(tmp_path, ahead_s):
+    forge(tmp_path, host="node-17", heartbeat=time.time() + ahead_s)
+    with pytest.raises(Held, match="node-17"):
+        StudyLock(tmp_path).acquire()
+    forge(tmp_path, host="node-17", heartbeat=time.time() + ahead_s, age_s=61)
+    lock = StudyLock(tmp_path)
+    assert lock.acquire().host == "node-17"
+    lock.release()
 
 
 @pytest.mark.parametrize(("age", "alive"), [(1, True), (120, False)])

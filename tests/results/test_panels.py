@@ -79,6 +79,37 @@ def test_colours_are_hex_or_white_so_that_a_dark_page_can_exchange_them(study, s
         assert all(re.fullmatch(r"#[0-9a-f]{6}|white", c) for c in found), (panel.key, found)
 
 
+def test_marks_in_a_key_have_no_colours_by_number(study, students):
+    for panel in (*study.values(), *students.values()):
+        for trace in panel.figure.data:
+            if trace.type == "scatter" and trace.showlegend is not False and not isinstance(trace.marker.color, str):
+                found = () if trace.marker.color is None else trace.marker.color
+                assert all(isinstance(color, str) for color in found), (panel.key, trace.name)
+
+
+def test_where_every_trial_diverged_only_what_shows_something_is_drawn(tmp_path):
+    study = Tabulated(tmp_path, trials=4)
+    study.begin()
+    for beta in (1.0, 2.0, 3.0, 4.0):
+        study.trial({1: 0.1}, state="DIVERGED", beta=beta, lr=1e8 * beta)
+    study.end()
+    assert [p.key for p in panels(build(study.folder))] == ["survival"]
+
+
+def test_the_seeds_caption_does_not_take_one_leaning_for_proof(study):
+    assert "few seeds alone do not prove it" in study["seeds"].caption
+
+
+def test_values_off_the_scale_are_counted(tmp_path):
+    study = Tabulated(tmp_path, trials=12)
+    study.begin()
+    for i in range(12):
+        study.trial({1: 0.4, EPOCHS: 0.95 + 0.002 * i if i else 0.7}, beta=1.0 + i, lr=0.01 * (1 + i % 7))
+    study.end()
+    found = {p.key: p for p in panels(build(study.folder))}
+    assert "drawn at the end of the scale: 1 trial." in found["parallel"].caption
+
+
 def test_a_hostile_arm_and_study_are_inert(tmp_path):
     folder = finished(
         tmp_path, trials=24, name=HOSTILE, arms={HOSTILE: {}, "base": {"loss.beta": 1.0}}, reference="base"
@@ -96,7 +127,8 @@ def test_the_best_of_the_map_is_that_of_the_records(tmp_path, metric):
     found = {p.key: p for p in panels(report)}["map"]
     full = [t for t in report.view.trials if t.stage == "explore" and t.state == "COMPLETED" and t.arm == "search"]
     best = (min if metric.endswith("loss") else max)(full, key=lambda t: t.value)
-    assert f"The best, {best.trial}, " in found.summary
+    extreme = "lowest" if metric.endswith("loss") else "highest"
+    assert f"The {extreme} of these, {best.trial}, " in found.summary
 
 
 def rescaled(study: Study) -> None:
@@ -187,7 +219,7 @@ def test_the_seeds_are_those_of_the_test_split_in_pairs(study, tmp_path):
 
 
 def test_students_show_both_temperatures_and_calibration(students):
-    marks = [t for t in students["teacher-temperatures"].figure.data if "trained to the end" in (t.name or "")]
+    marks = [t for t in students["teacher-temperatures"].figure.data if t.marker.coloraxis]
     assert {t.name.partition(",")[0] for t in marks} == {"kd", "ats"}
     assert all(y == pytest.approx(x) for t in marks if t.name.startswith("kd,") for x, y in zip(t.x, t.y, strict=True))
     assert all(0.5 <= x - y <= 2 for t in marks if t.name.startswith("ats,") for x, y in zip(t.x, t.y, strict=True))

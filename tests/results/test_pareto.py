@@ -81,6 +81,18 @@ def test_only_explored_trials_that_were_trained_to_the_end_are_weighed(tmp_path)
     assert [t.trial for t in found(made).trials] == ["t0001", "t0002", "t0003"]
 
 
+def test_who_answers_by_chance_is_not_in_the_set_however_well_calibrated(tmp_path):
+    """With 10 classes and 360 samples, two standard errors above chance are 13.2 %."""
+    rows = [(0.98, 0.1, 0.02, 10), (0.97, 0.2, 0.01, 10), (0.96, 0.3, 0.03, 10), (0.1003, 2.3, 0.0011, 1)]
+    made = study(tmp_path, rows)
+    assert names(made) == {"t0001", "t0002", "t0004"}, "the chance level is not known"
+    made.data(val=360)
+    assert names(made) == {"t0001", "t0002"}
+    assert (found(made).by_chance, len(found(made).trials)) == (1, 3)
+    text = render(build(made.folder), Format.MARKDOWN)
+    assert "Left out, right no more often than by chance: 1 trial." in text
+
+
 def test_two_trials_are_no_set(tmp_path):
     assert found(study(tmp_path, [(0.98, 0.1, 0.01, 1), (0.97, 0.2, 0.01, 1)])) is None
 

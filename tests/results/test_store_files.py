@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from results.errors import RecordsUnreadable
 from results.places import Place, RemotePath
 from results.store import RecordWriter, compact, live_files, read_rows, table_dir
 from results.store import files as module
+from results.store.reading import opened
 from tests.results.record_rows import decision, epoch, trial
 
 
@@ -73,6 +75,47 @@ def test_a_foreign_name_is_told(study: Place) -> None:
     lay(study, "epochs", "mine")
     with pytest.raises(RecordsUnreadable, match=r"epochs/mine\.parquet has a foreign name"):
         live_files(study)
+
+
+def denied(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied", "/the/records")
+
+
+def test_records_that_must_not_be_read_are_named_and_never_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(tmp_path, "epochs", "part-000001-s0001-e")
+    (path,) = live_files(tmp_path)["epochs"]
+    wanted = r"must be readable, but /the/records is not \(Permission denied\)\. Give yourself the right"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", denied)
+        with pytest.raises(RecordsUnreadable, match=wanted):
+            opened(path)
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(RecordsUnreadable, match=wanted):
+        live_files(tmp_path)
+
+
+def test_the_trouble_of_a_store_stays_an_error_that_may_pass(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION during GetObject operation: no route")
+
+    study = RemotePath(bucket) / "away"
+    monkeypatch.setattr(RemotePath, "walk", away)
+    monkeypatch.setattr(RemotePath, "read_bytes", away)
+    for ask in (lambda: live_files(study), lambda: opened(study / "part-000001-s0001-e.parquet")):
+        with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+            ask()
+
+
+@pytest.mark.parametrize("name", ["records", "records/epochs"])
+@pytest.mark.parametrize(("target", "why"), [("itself", "symbolic links"), ("gone", "a link that leads nowhere")])
+def test_a_link_that_leads_nowhere_is_no_empty_folder(tmp_path: Path, name: str, target: str, why: str) -> None:
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(link.name if target == "itself" else target)
+    with pytest.raises(RecordsUnreadable, match=f"{name} is not .*{why}"):
+        live_files(tmp_path)
 
 
 def test_a_flush_that_is_seen_in_part_waits_for_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,6 +327,42 @@ def test_where_everybody_diverged_no_winner_is_named(tmp_path):
     assert "no candidate came through on every confirm seed" in found.verdict.headline
 
 
+def hopeless(tmp_path, ends, **options):
+    """A search in which no trial was trained to the end."""
+    study = begun(tmp_path, trials=len(ends), reference=None, **options)
+    for state, epochs, reason in ends:
+        study._final(study.propose("search"), "search", "explore", state, epochs, None, reason)
+    return ended(study)
+
+
+def test_where_all_trials_diverged_it_is_said_where_and_what_to_change(tmp_path):
+    ends = [("DIVERGED", epoch, f"train/loss 60.6 is above max_loss 5 at epoch {epoch}, step 1") for epoch in (2, 1, 3)]
+    found = hopeless(tmp_path, ends)
+    rates = [t.setting("optimizer.lr") for t in found.view.trials]
+    said = " ".join(found.verdict.details)
+    assert found.verdict.headline == "No trial was trained to the end, so there is no best configuration."
+    assert said.startswith("3 diverged of 3 trials. They diverged in epoch 1 to 3, at loss.beta ")
+    assert f"optimizer.lr {min(rates):.3g} to {max(rates):.3g}; the first, t0001: train/loss 60.6" in said
+    assert "Lower the range of optimizer.lr, now log 0.001 .. 1.0, and submit the study file under another" in said
+    assert "raise stopping.max_loss instead" in said
+    for form in Format:
+        assert render(found, form)
+
+
+def test_where_no_trial_came_through_each_end_is_counted(tmp_path):
+    ends = [("DIVERGED", 1, "train/loss is nan"), ("PRUNED", 3, "below the best third"), ("FAILED", 0, "out of memory")]
+    said = " ".join(hopeless(tmp_path, ends).verdict.details)
+    assert said.startswith("1 diverged, 1 stopped early and 1 failed of 3 trials. They diverged in epoch 1,")
+    assert "max_loss" not in said
+
+
+def test_before_the_search_has_ended_no_change_is_advised(tmp_path):
+    study = begun(tmp_path, trials=9, reference=None)
+    study._final(study.propose("search"), "search", "explore", "DIVERGED", 1, None, "train/loss is nan")
+    study.end("INTERRUPTED", "SIGTERM")
+    assert "Lower" not in " ".join(build(study.folder).verdict.details)
+
+
 # Arms
 
 
@@ -368,7 +404,8 @@ def test_with_three_arms_that_of_the_best_candidate_is_named(tmp_path, hot, word
     study.confirmed("t0002", "hot", hot)
     study.confirmed("t0003", "baseline", [v + 0.001 for v in reversed(LOW)])
     found = ended(study)
-    assert "(t0002 of the arm hot)" in found.verdict.headline
+    assert ("(t0002 of the arm hot)" if hot is HIGH else "The best of the arm hot, beta") in found.verdict.headline
+    assert found.verdict.headline.count("arm hot") == 1
     assert words in found.verdict.headline
     assert "search" not in found.verdict.headline
     assert found.best.reference == (hot is LOW)

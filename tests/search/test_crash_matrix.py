@@ -136,7 +136,7 @@ def test_moved_study_goes_on_at_its_new_place_without_ray_s_own_files(tmp_path, 
     shutil.move(tmp_path / "runs", elsewhere)
     shutil.rmtree(elsewhere / "crash" / "tune")
     resume(elsewhere, before)
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "crash").exists()
 
 
 def test_ray_tune_s_files_deleted_while_it_runs_cost_nothing_on_record(tmp_path, study_file):

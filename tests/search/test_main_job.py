@@ -30,7 +30,13 @@ def mlflow_runs(store):
 def test_submit_ends_with_the_report_its_page_and_the_next_commands(submitted):
     root, run = submitted
     assert run.returncode == 0, run.stderr
-    for text in ("digits-beta  COMPLETED", "Best configuration", "Candidates on fresh seeds", "train digits-beta t0", "ui digits-beta"):
+    for text in (
+        "digits-beta  COMPLETED",
+        "Best configuration",
+        "Candidates on fresh seeds",
+        "train digits-beta t0",
+        "ui digits-beta",
+    ):
         assert text in run.stdout
     assert f"{root}/digits-beta/report.html" in run.stderr
     assert "MLflow is up to date" in run.stderr
@@ -101,8 +107,9 @@ def test_a_second_study_that_describes_the_same_teacher_reuses_it(tmp_path):
     for name in ("first", "second"):
         run = thermotune(root, "submit", "digits-kd", *small, "--set", f"name={name}")
         assert run.returncode == 0, run.stderr
+        said = thermotune(root, "report", name).stdout
         for text in ("Teachers", "What the teacher tells the student", "Arms on the test split", "Calibration"):
-            assert text in run.stdout
+            assert text in said
     (address,) = [path.name for path in (root / "teachers").iterdir() if path.is_dir()]
     taught = [r for r in rows_of(root / "second") if isinstance(r, TrialRow) and r.stage == "teach"]
     assert taught[-1].reason == f"reused: trained before, as {address}"

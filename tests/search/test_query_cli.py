@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -55,6 +57,13 @@ def test_an_answer_that_is_piped_is_csv_and_a_damaged_study_is_named_on_stderr(r
     assert "warning: damaged is left out: a resolved study must be a YAML mapping" in run.stderr
 
 
+def test_a_warning_is_one_line_also_where_yaml_has_more_to_say(tmp_path):
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "study.yaml").write_text("a: [1,\nb: 2")
+    (warning,) = call(tmp_path, "query", "select 1 as one").stderr.splitlines()
+    assert warning.startswith("warning: torn is left out: ")
+
+
 @pytest.mark.parametrize("form", ["json", "table", "markdown"])
 def test_an_answer_comes_in_every_format(root, form):
     run = call(root, "query", BEST, "--format", form)
@@ -78,6 +87,58 @@ def test_a_table_shows_its_first_rows_and_says_how_many_there_are(root):
     run = call(root, "query", "select range from range(1000)", "-f", "table")
     assert "200 of 1000 rows are shown; --format csv writes them all" in run.stderr
     assert "199" in run.stdout
+
+
+def test_a_table_of_many_rows_takes_no_memory_for_those_that_it_does_not_show(root):
+    sql = "select range, repeat('x', 500) as text from range(2000000)"  # 1 GB
+    with subprocess.Popen(
+        [THERMOTUNE, "query", sql, "--format", "table", "--root", str(root)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(root.parent),
+    ) as process:
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+    assert process.returncode == 0
+    assert used.ru_maxrss < 700 * 1024  # KiB
+
+
+def sent_to(root, stdout, *arguments):
+    return subprocess.run(
+        [THERMOTUNE, *arguments, "--root", str(root)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(root.parent),
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("form", ["csv", "table"])
+def test_a_full_disk_under_an_answer_is_one_line(root, form):
+    with Path("/dev/full").open("w") as full:
+        run = sent_to(root, full, "query", "digits-beta", "from range(100000)", "--format", form)
+    assert run.returncode == 1
+    assert [line for line in run.stderr.splitlines() if not line.startswith("200 of")] == [
+        "thermotune: a file or the output cannot be read or written (No space left on device). Mend that, then try "
+        "again"
+    ]
+
+
+def test_a_reader_that_has_seen_enough_ends_a_query_without_a_word(root):
+    read, write = os.pipe()
+    os.close(read)
+    run = sent_to(root, write, "query", "digits-beta", "from range(100000)", "--format", "csv")
+    os.close(write)
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("command", [("status",), ("query", "select 1 as one")])
+def test_a_root_that_is_not_there_is_said_to_be_missing(root, command):
+    run = call(root / "elsewhere", *command)
+    assert run.exit_code == 0
+    assert f"there is no folder {root / 'elsewhere'} yet" in run.stderr
+    assert "there is no folder" not in call(root, *command).stderr
 
 
 def test_a_study_may_be_named_and_sql_may_come_from_stdin(root):

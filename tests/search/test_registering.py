@@ -21,7 +21,7 @@ def study(tmp_path_factory):
 
 
 def choose(view, trial=None, seed=None):
-    candidate, chosen = _choose(view, report_of(view), trial, seed)
+    candidate, chosen = _choose(view, report_of(view), trial, seed, "thermotune --root here")
     return candidate.trial, chosen
 
 
@@ -81,6 +81,27 @@ def test_what_is_not_confirmed_is_refused(study, tmp_path):
         register(made.folder)
 
 
+def without_confirmed(root, state):
+    made = Study(root, trials=1, reference=None)
+    made.begin()
+    trial = made.propose("search")
+    made._final(trial, "search", "explore", "DIVERGED", 1, None, "the training loss is inf in epoch 1")
+    made.end(state)
+    return StudyView(made.folder)
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [
+        ("COMPLETED", "The study has ended. No trial was trained to the end.* here explain digits-beta"),
+        ("INTERRUPTED", "The study has not ended.* --root here resume digits-beta"),
+    ],
+)
+def test_the_advice_fits_the_reason_for_which_nothing_is_confirmed(tmp_path, state, advice):
+    with pytest.raises(UsageError, match=advice):
+        choose(without_confirmed(tmp_path, state))
+
+
 LOAD = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -88,6 +109,12 @@ import mlflow, mlflow.pytorch, numpy, torch
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pytorch.load_model(sys.argv[2])
 pixels = torch.from_numpy(numpy.load(sys.argv[3])).float()
+try:
+    model.eval()
+except NotImplementedError:
+    pass
+else:
+    raise AssertionError("eval() works: what we say of it is out of date")
 served = mlflow.pyfunc.load_model(sys.argv[2]).predict(pixels.numpy())
 assert numpy.array_equal(served, model(pixels).numpy())
 assert not {"trainables", "search", "results"} & set(sys.modules)
@@ -135,6 +162,13 @@ def test_a_registered_network_is_loaded_elsewhere_and_predicts_what_was_recorded
     assert float((logits.argmax(1) == targets).double().mean()) == last["val/accuracy"] == run.value
     assert float(version.tags["test/accuracy"]) == last["test/accuracy"]
     assert float(version.tags["refit_temperature"]) == last["val/refit_temperature"]
+    for name in ("test/loss", "test/loss_refit", "test/ece", "test/ece_refit"):
+        assert float(version.tags[name]) == last[name]
+    ece = f"(ECE) {100 * last['test/ece']:.2f} % -> {100 * last['test/ece_refit']:.2f} %"
+    assert "the temperature fitted on the validation split, changed on the test split the loss" in version.description
+    assert ece in version.description
+    assert "pixels (N, 1, 8, 8) float32 in 0..16" in version.description
+    assert "do not call eval()" in made.stderr
 
     shutil.rmtree(root / "digits-beta" / "checkpoints" / run.trial)
     gone = thermotune(root, "register", "digits-beta", "--name", "gone")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from search.served import EXAMPLES, examples, measure, served
+from search.served import EXAMPLES, examples, measure, served, usage
 from trainables.data import prepare
 from trainables.engine.train import Training
 from trainables.recipe import Recipe
@@ -65,6 +66,26 @@ def test_examples_are_pixels_of_the_validation_split():
     assert np.array_equal(shown.numpy(), np.array(pixels[:EXAMPLES], dtype=np.float32))
 
 
+def test_the_range_of_the_pixels_is_that_of_the_data_set(tmp_path):
+    digits = prepare("digits")
+    assert "pixels (N, 1, 8, 8) float32 in 0..16, as digits has them" in usage(digits)
+    training, metrics = trained(epochs=3)
+    pixels, labels = digits.load("val")
+    assert (pixels.min(), pixels.max()) == (0, 16)
+    as_said = served(training)(torch.from_numpy(np.array(pixels)).float())
+    assert float((as_said.argmax(1).numpy() == labels).mean()) == metrics["val/accuracy"]
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            folder = tmp_path / "photos" / split / label
+            folder.mkdir(parents=True)
+            for number in range(12):
+                noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                noise[0, :2] = [[0], [255]]
+                Image.fromarray(noise).save(folder / f"{number}.png")
+    assert "float32 in 0..255, as photos has them" in usage(prepare("photos", source=tmp_path / "photos"))
+
+
 def test_an_exported_graph_takes_batches_of_any_size_and_gives_the_same():
     training, _ = trained(model="resnet-8", loss={"name": "tempered", "beta": 2.0})
     network = served(training)
@@ -102,4 +123,4 @@ def test_texts_are_token_ids_in_their_full_length(tmp_path):
     assert np.array_equal(shown.numpy(), np.array(tokens[: len(shown)]))
     loss = F.cross_entropy(network(torch.from_numpy(np.array(tokens))), torch.from_numpy(np.array(labels)))
     assert float(loss) == pytest.approx(metrics["val/loss"], rel=1e-5)
-    assert "token ids" in network.usage
+    assert f"token ids (N, {packed.input_shape[0]}) int32" in usage(packed)

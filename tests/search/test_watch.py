@@ -119,6 +119,34 @@ def test_a_report_is_written_into_a_file_whole_or_not_at_all(done, tmp_path):
     assert isinstance(refused.exception, UsageError)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "begins"),
+    [
+        ("page.html", (), "<!DOCTYPE html>"),
+        ("PAGE.HTML", (), "<!DOCTYPE html>"),
+        ("found.json", (), '{\n  "schema": 1'),
+        ("found.md", (), "# digits-beta (COMPLETED)"),
+        ("found.txt", (), "digits-beta  COMPLETED"),
+        ("found", (), "digits-beta  COMPLETED"),
+        ("found.html", ("--format", "json"), '{\n  "schema": 1'),
+    ],
+)
+def test_a_report_is_written_as_the_suffix_says_and_the_format_wins(done, tmp_path, name, options, begins):
+    path = tmp_path / name
+    assert run(done.parent, "report", done.name, "-o", str(path), *options).exit_code == 0
+    assert path.read_text(encoding="utf-8").lower().startswith(begins.lower())
+
+
+def test_on_a_narrow_terminal_no_word_is_broken(done):
+    out = io.StringIO()
+    watching.watch(done, Console(file=out, width=40), command="thermotune")
+    words = out.getvalue().split()
+    for word in ("baseline", "planned", "completed", "explore", "confirm"):
+        assert word in words
+    shown = out.getvalue().split("Next")[0].splitlines()
+    assert max(map(len, shown)) <= 40
+
+
 def test_a_page_is_opened_in_the_users_browser(done, tmp_path, monkeypatch):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')

@@ -74,7 +74,8 @@
     strip.classList.toggle("gone", gone !== null);
     const lost = () => `No answer from thermotune watch since ${gone.toLocaleTimeString()}. ` +
       `The page shows what was known then${trouble}.`;
-    text.textContent = gone === null ? `Live, updated ${ago}` : lost();
+    const complete = document.querySelector("#head .state.completed") !== null;
+    text.textContent = gone !== null ? lost() : complete ? "The study is complete" : `Live, updated ${ago}`;
   }
 
   async function ask() {

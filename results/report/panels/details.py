@@ -8,7 +8,7 @@ from results import figures
 from results.formats import count, listed, metric, percent, settings
 from results.importance import FEWEST, ImportanceUnknown, Observation, importance
 from results.query import Trial
-from results.report.panels.panel import Drawing, Panel, value_of
+from results.report.panels.panel import Drawing, Panel, off_the_scale, value_of
 from results.report.pareto import ACCURACY, LIKELIHOOD
 from results.report.trials import number
 from results.schema import Stage, TrialState
@@ -35,7 +35,7 @@ def importances(d: Drawing) -> Panel | None:
                 if len(ended) >= FEWEST:
                     untold.append(f"{arm}, {'trained to the end' if survivors else 'all trials'}: {error}")
                 continue
-            rows.append(figures.ImportanceRow(arm=arm, survivors=survivors, shares=shares))
+            rows.append(figures.ImportanceRow(arm=arm, survivors=survivors, shares=shares, total=len(trials)))
     if not rows:
         return None
     caption = (
@@ -114,6 +114,7 @@ def parallel(d: Drawing) -> Panel | None:
         )
         for t in trials[:_LINES]
     ]
+    values = [n.value for n in lines if n.state is TrialState.COMPLETED and n.value is not None]
     states = [t.state for t in trials]
     ended = [
         f"{n} {word}"
@@ -128,13 +129,16 @@ def parallel(d: Drawing) -> Panel | None:
     summary = f"{count(len(trials), 'trial')}: {listed(ended)}"
     if best is not None:
         at = {path: best.setting(path) for path in paths}
-        summary += f". The best, {best.trial}, has {metric(d.report.metric, value_of(best))} with {settings(at)}"
+        summary += f". The {d.extreme} in the search, {best.trial}, has {metric(d.report.metric, value_of(best))}"
+        summary += f" with {settings(at)}"
     return Panel(
         key="parallel",
         title="All settings at a glance",
         caption="Every line is a trial of the search; those trained to the end end at their value, from ochre (bad) to "
-        "blue (good), and the best is thick. Grey ones were stopped early and dotted red ones diverged: they have no "
-        "such value and end below." + (f" {count(left_out, 'trial')} that ended early left out." if left_out else ""),
+        f"blue (good), and the {d.extreme} is thick. Grey ones were stopped early and dotted red ones diverged: they "
+        "have no such value and end below."
+        + off_the_scale(values, d.report.metric)
+        + (f" {count(left_out, 'trial')} that ended early left out." if left_out else ""),
         summary=summary + ".",
         figure=figures.parallel_figure(
             lines,

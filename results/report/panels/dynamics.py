@@ -41,16 +41,17 @@ def curves(d: Drawing) -> Panel | None:
                     full=trial.state is TrialState.COMPLETED,
                 )
             )
-    if not drawn:
-        return None
     best_reference = _best_of_reference(d)
+    shown = [c for c in drawn if c.arm != d.report.reference_arm or c.trial == best_reference]
+    if not any(sum(map(math.isfinite, c.values)) > 1 for c in shown):
+        return None  # dots are no curves
     left_out = len(with_epochs) - len(with_epochs[:_CURVES])
     caption = f"Every line is a trial of the search, coloured by {d.axis().label}; faint ones ended early"
     if any(c.x is None and c.arm != d.report.reference_arm for c in drawn):
         caption += ", grey ones have no place on that scale"
     if best_reference:
         caption += f", and the thick one is the best of the arm {d.report.reference_arm}"
-    ends = [c.values[-1] for c in drawn if c.full and (c.arm != d.report.reference_arm or c.trial == best_reference)]
+    ends = [c.values[-1] for c in shown if c.full]
     if off := len(ends) - len(without_tail(ends, d.report.metric)):
         caption += f"; {count(off, 'trial')} trained to the end stayed far off this range"
     if left_out:

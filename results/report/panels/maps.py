@@ -7,7 +7,7 @@ from results.figures.cells import Grid
 from results.figures.maps import cell_state
 from results.formats import count, metric, percent, setting
 from results.query import Trial
-from results.report.panels.panel import LR, Drawing, Panel, value_of
+from results.report.panels.panel import LR, Drawing, Panel, off_the_scale, value_of
 from results.report.trials import number, place_of
 from results.schema import TrialState
 from results.statistics import wilson_interval
@@ -46,8 +46,8 @@ def value_map(d: Drawing) -> Panel | None:
     summary += f"{len(full)} trained to the end, in {count(cells.count(TrialState.COMPLETED), 'cell')} of the last map"
     if best is not None:
         at, lr = place_of(d.view, best), number(best.params.get(LR))
-        summary += f". The best, {best.trial}, has {metric(d.report.metric, value_of(best))} at {d.axis().label} "
-        summary += f"{setting(at)} and lr {setting(lr)}"
+        summary += f". The {d.extreme} of these, {best.trial}, has {metric(d.report.metric, value_of(best))} at "
+        summary += f"{d.axis().label} {setting(at)} and lr {setting(lr)}"
     return Panel(
         key="map",
         title="Where the search found good settings",
@@ -102,17 +102,19 @@ def teacher_temperatures(d: Drawing) -> Panel | None:
     if full:
         best = max(full, key=lambda p: d.sign * (p.value or 0.0))
         summary += (
-            f"; the best, {best.trial} of {best.arm}, has {metric(d.report.metric, best.value)} at tau1 "
-            f"{setting(best.tau1)} and tau2 {setting(best.tau2)}"
+            f"; the {d.extreme} of these, {best.trial} of {best.arm}, has {metric(d.report.metric, best.value)} at "
+            f"tau1 {setting(best.tau1)} and tau2 {setting(best.tau2)}"
         )
     return Panel(
         key="teacher-temperatures",
         title="The teacher's two temperatures",
         caption="Every mark is a student of the search; coloured ones were trained to the end. On the dashed line both "
         "temperatures are equal, which is plain distillation. Learning rate and weight vary too, so near marks may "
-        "differ.",
+        "differ." + off_the_scale([p.value for p in full if p.value is not None], d.report.metric),
         summary=summary + ".",
-        figure=figures.teacher_temperatures_figure(points, arms=d.arms, metric=d.report.metric, mode=d.report.mode),
+        figure=figures.teacher_temperatures_figure(
+            points, arms=d.arms, reference=d.report.reference_arm, metric=d.report.metric, mode=d.report.mode
+        ),
     )
 
 

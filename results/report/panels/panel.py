@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import plotly.graph_objects as go
 
 from results import figures
+from results.figures.ranges import without_tail_ends
+from results.formats import count
 from results.query import Trial
 from results.report.model import Report
 from results.schema import Stage, TrialState
@@ -58,6 +61,11 @@ class Drawing:
         """1 where higher is better, else -1."""
         return 1 if self.report.mode == "max" else -1
 
+    @property
+    def extreme(self) -> str:
+        """What the trial with the best value of the search is called: fresh seeds may prefer another one."""
+        return "highest" if self.sign > 0 else "lowest"
+
     def axis(self, path: str | None = None) -> figures.Axis:
         """The axis of a searched path; that of the temperature if none is named."""
         if path is None:
@@ -75,3 +83,10 @@ def value_of(trial: Trial) -> float | None:
     """A trial's value, or before it ended its latest; None if that is not finite."""
     value = trial.value if trial.value is not None else trial.last_value
     return value if value is not None and math.isfinite(value) else None
+
+
+def off_the_scale(values: Sequence[float], metric: str) -> str:
+    """A sentence on values that stand at the end of a scale of colours; empty where there are none."""
+    low, high = without_tail_ends(values, metric)
+    off = sum(not low <= v <= high for v in values)
+    return f" Far worse than the others, and drawn at the end of the scale: {count(off, 'trial')}." if off else ""

@@ -37,7 +37,7 @@ def students(d: Drawing) -> Panel | None:
         "strongly its targets are smoothed, DV how clearly they tell the wrong classes apart; both are means over the "
         "training split.",
         summary=f"{count(len(points), 'student')} with DA from {setting(min(p.derived_average for p in points))} to "
-        f"{setting(max(p.derived_average for p in points))}; the best, {best.trial} of {best.arm}, has "
+        f"{setting(max(p.derived_average for p in points))}; the {d.extreme} of these, {best.trial} of {best.arm}, has "
         f"{metric(d.report.metric, best.value)} at DA {setting(best.derived_average)} and DV (standard deviation) "
         f"{setting(best.derived_std)}.",
         figure=figures.students_figure(

@@ -43,7 +43,8 @@ def seeds(d: Drawing) -> Panel | None:
     )
     if pair is not None:
         caption += f" Lines join the same seed of {pair[0]} and of the reference's best, {pair[1]}"
-        caption += ", whose 95 % interval is shaded: a line that leans to the same side on every seed is a difference."
+        caption += ", whose 95 % interval is shaded: lines that lean to the same side on every seed speak for a "
+        caption += "difference, but few seeds alone do not prove it."
         paired = paired_difference(by_trial[pair[0]], by_trial[pair[1]])
         if paired is not None:
             summary += f". {pair[0]} minus {pair[1]}, seed by seed: {difference(name, paired)}"
@@ -81,8 +82,6 @@ def temperature(d: Drawing) -> Panel | None:
         for t in d.explored
         if t.state.is_final and (x := place_of(d.view, t)) is not None
     ]
-    if not points:
-        return None
     by_name = {t.trial: t for t in d.explored}
     confirmed = [
         figures.ConfirmedPoint(
@@ -91,6 +90,8 @@ def temperature(d: Drawing) -> Panel | None:
         for c in d.report.candidates
         if c.validation is not None and (x := place_of(d.view, by_name[c.trial])) is not None
     ]
+    if not confirmed and not any(point.placed for point in points):
+        return None  # a strip alone shows nothing of the metric
     ridges = _ridges(d, untrained)
     caption = (
         "Open marks are trials of the search trained to the end (triangles: off the scale), diamonds the candidates "

@@ -30,8 +30,10 @@ def sent(tmp_path_factory, template):
 
 @pytest.fixture
 def store(sent, tmp_path):
-    """A copy of that store, to be damaged."""
-    return shutil.copy(sent.parent / "mlflow.db", tmp_path / "copy.db")
+    """A copy of that store, to be damaged; what is sent to it stays with it."""
+    copy = shutil.copy(sent.parent / "mlflow.db", tmp_path / "copy.db")
+    ask(copy, "update experiments set artifact_location = ?", (tmp_path / "mlartifacts").as_uri())
+    return copy
 
 
 def ask(store, sql, *values):
@@ -110,8 +112,46 @@ TAMPERED = {
 def test_one_difference_is_found_and_said(sent, store, what):
     sql, message = TAMPERED[what]
     ask(store, sql, run_of(store, "t0002"))
-    (difference,) = found(sent, store)
+    result = check(sent, f"sqlite:///{store}", command="thermotune --root here")
+    (difference,) = result.differences
     assert difference.startswith(message)
+    assert str(result).endswith("\nMend it with: thermotune --root here sync digits-beta")
+
+
+def test_sync_mends_every_kind_of_difference(sent, store):
+    for number, what in enumerate(TAMPERED, 1):
+        ask(store, TAMPERED[what][0], run_of(store, f"t{min(number, 8):04d}"))
+    assert len(found(sent, store)) == len(TAMPERED)
+    done = sync(sent, f"sqlite:///{store}")
+    anew = len(TAMPERED) - len(("status", "tag"))
+    assert (done.created, done.deleted) == (anew, anew - len(("run",)))
+    assert done.runs == len(StudyView(sent).trials) + 1
+    assert found(sent, store) == ()
+
+
+def test_the_run_of_a_study_is_mended_with_its_files_and_its_place_above_the_trials(sent, store):
+    parent = run_of(store, "digits-beta")
+    ask(store, "update params set value = '7' where run_uuid = ? and key = 'seed'", parent)
+    assert found(sent, store) == ("digits-beta: the parameter seed is '7', and should be '0'",)
+    done = sync(sent, f"sqlite:///{store}")
+    assert (done.created, done.deleted, done.files) == (1, 1, 2)
+    assert found(sent, store) == ()
+    ((new,),) = ask(store, "select run_uuid from runs where name = 'digits-beta' and lifecycle_stage = 'active'")
+    parents = {value for (value,) in ask(store, "select value from tags where key = 'mlflow.parentRunId'")}
+    assert parents == {new} != {parent}
+
+
+def test_a_file_that_is_gone_is_sent_again(root):
+    folder = small(root)
+    (folder / "report.html").write_text("report")
+    sync(folder)
+    (gone,) = root.glob("mlartifacts/*/artifacts/report/report.html")
+    gone.unlink()
+    assert check(folder).differences == ("the file report/report.html is missing",)
+    done = sync(folder)
+    assert (done.files, done.created) == (1, 0)
+    assert gone.read_text() == "report"
+    assert check(folder).differences == ()
 
 
 def test_twins_and_runs_of_unknown_trials_are_found(sent, store):
@@ -122,8 +162,12 @@ def test_twins_and_runs_of_unknown_trials_are_found(sent, store):
         client.create_run(original.info.experiment_id, tags=tags)
     assert found(sent, store) == (
         "t0002: it has 2 runs, and should have one",
-        "t0999: the records know no such trial",
+        "t0999: the records know no such trial; sync leaves its run, delete it in MLflow",
     )
+    sync(sent, f"sqlite:///{store}")
+    left = check(sent, f"sqlite:///{store}")
+    assert left.differences == ("t0999: the records know no such trial; sync leaves its run, delete it in MLflow",)
+    assert str(left).endswith("delete it in MLflow")
 
 
 def test_values_that_others_added_are_theirs(sent, store):
@@ -158,7 +202,7 @@ def test_a_running_study_may_be_ahead(root):
         report_epoch(study, trial, 2)
         result = check(study.folder)
     assert result.differences == ("t0001: val/accuracy lacks 1 value, the first of epoch 2",)
-    assert "a few seconds behind" in str(result)
+    assert str(result).endswith("a few seconds behind. When it has ended: thermotune sync digits-beta")
 
 
 def test_deleted_runs_do_not_count(sent, store):
