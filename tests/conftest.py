@@ -26,3 +26,6 @@ def bucket() -> Iterator[str]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # printed commands are the same however pytest was started
