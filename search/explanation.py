@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from results.errors import ResultsError
 from results.places import Place
 from results.query import StudyView
-from results.report.output import Format, plain
+from results.report.output import Format, json_text
 from results.schema import AnyRow, SessionRow, TrialRow
 from results.store import read_rows
 from search.conductor import Conductor, Nowhere
@@ -62,7 +61,7 @@ def render_explanation(found: Explanation, form: Format, *, width: int = 100, co
         ResultsError: An explanation is not written in this format.
     """
     if form is Format.JSON:
-        return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
+        return json_text(found)
     if form not in (Format.TABLE, Format.MARKDOWN):
         raise ResultsError(f"explanations are written as table, json or markdown, got {form}")
     lines = _markdown(found) if form is Format.MARKDOWN else _terminal(found, width, color)

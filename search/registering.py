@@ -72,7 +72,7 @@ def register(
         there = registered(client, model, key)
     if there is not None:
         return there, what
-    network, inputs, outputs, usage = _load(folder, run, command)
+    network, inputs, outputs, usage = _load(view, run, command)
     sync(folder, command=command)
     with tracker.errors():
         made = register_network(
@@ -148,7 +148,7 @@ def _confirm_run(view: StudyView, source: str, seed: int) -> Trial:
 
 
 def _load(
-    folder: Place, run: Trial, command: str
+    view: StudyView, run: Trial, command: str
 ) -> tuple[Any, Any, Any, str]:  # a torch module and two numpy arrays: torch is slow
     """The network of a confirm run, tried out on the validation split; an example in and out; its use in words."""
     import torch
@@ -158,8 +158,9 @@ def _load(
     from trainables.recipe import Recipe
     from trainables.teachers import Shelf
 
+    folder = view.study_dir
     _, study = open_study(folder)
-    torch.set_num_threads(max(1, int(study.resources.cpus)))
+    torch.set_num_threads(study.resources.threads)
     try:
         training = Training(
             Recipe.model_validate(run.recipe), run.seeds, teachers=study.teachers, shelf=Shelf(shelf_of(folder))
@@ -169,7 +170,7 @@ def _load(
     _restore(folder, run, training, command)
     network = served(training)
     _, accuracy = measure(network, training.data)
-    recorded = StudyView(folder).measured(run.trial, "val/accuracy", last=True)
+    recorded = view.measured(run.trial, "val/accuracy", last=True)
     if recorded is None or abs(accuracy - recorded) > TOLERANCE:
         raise ThermotuneError(
             f"the checkpoint of {run.trial} must give the recorded val/accuracy {recorded}, but gives {accuracy:.4f}. "

@@ -18,7 +18,7 @@ from results import formats
 from results.environment import collect
 from results.places import Place
 from results.report.model import Table
-from results.report.output import Format, plain, render_short
+from results.report.output import Format, json_text, render_short
 from results.schema import (
     AnyRow,
     DecisionRow,
@@ -111,7 +111,7 @@ def render_replay(found: Replay, form: Format, *, width: int = 100, color: bool 
         ResultsError: A replay is not written in this format.
     """
     if form is Format.JSON:
-        return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
+        return json_text(found)
     shown = found.differences[:MOST_DIFFERENCES]
     table = Table(
         title="Differences",

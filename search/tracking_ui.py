@@ -17,8 +17,8 @@ from types import FrameType
 from typing import IO
 from urllib.parse import quote, urlsplit
 
+from results.facts import load_facts
 from results.places import Place
-from results.query import StudyView
 from results.tracking import Tracker
 from results.tracking.held import STUDY, experiment_id
 from search.errors import ThermotuneError, UsageError
@@ -89,7 +89,7 @@ def link(address: str, tracker: Tracker, folder: Place | None) -> str:
     page = f"{address}/#/experiments/{experiment}/runs"
     if folder is None:
         return page
-    wanted = f"tags.`{STUDY}` = '{StudyView(folder).facts.id}'"
+    wanted = f"tags.`{STUDY}` = '{load_facts(folder).id}'"
     return f"{page}?searchFilter={quote(wanted, safe='')}"
 
 

@@ -172,6 +172,10 @@ class StudyFacts:
         """Whether an arm leaves anything to search; if not, its one trial is as well tuned as it can be."""
         return bool(self.varying[arm])
 
+    def confirmed_trials(self, arm: str) -> int:
+        """Explored trials of an arm that are confirmed; of the reference its best one."""
+        return 1 if arm == self.reference else self.confirm_top
+
     def planned(self, arm: str) -> int:
         """Trials to explore in an arm; an upper bound where a grid is refined."""
         return self.trials[arm]

@@ -108,7 +108,7 @@ class Database:
         self._loaded = loaded
         self._reader: pa.RecordBatchReader | None = None
         self._begun = False
-        self._worker = ThreadPoolExecutor(1, "query")  # one for all: memory freed in another thread comes back late
+        self._worker = ThreadPoolExecutor(1, "query")
         self._spill = tempfile.TemporaryDirectory(prefix="thermotune-query-")
         self.refresh()
 

@@ -190,11 +190,10 @@ def _study_facts(source: Source) -> dict[str, object]:
 def _arm_facts(source: Source) -> Iterable[dict[str, object]]:
     facts = source.facts
     for arm in facts.arms:
-        is_reference = arm == facts.reference
         yield {
             "study": source.study,
             "arm": arm,
-            "is_reference": is_reference,
+            "is_reference": arm == facts.reference,
             "planned": facts.planned(arm),
-            "top": 1 if is_reference else facts.confirm_top,
+            "top": facts.confirmed_trials(arm),
         }

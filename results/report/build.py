@@ -165,9 +165,8 @@ class _Builder:
             return []
         chosen = []
         for arm, trials in by_arm.items():
-            top = 1 if arm == self.facts.reference else self.facts.confirm_top
             best = sorted(self._full(trials), key=self._by_value)
-            chosen += [t.trial for t in best[:top]]
+            chosen += [t.trial for t in best[: self.facts.confirmed_trials(arm)]]
         return chosen
 
     def _candidates(self) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:

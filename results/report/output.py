@@ -34,8 +34,8 @@ def to_json(report: Report) -> str:
     which texts cut off. NaN and infinity are null. ``schema`` is raised when a key goes or changes its meaning; new
     keys may come.
     """
-    document = {name: plain(getattr(report, name)) for name in Report.__dataclass_fields__ if name != "view"}
-    return json.dumps({"schema": 1, **document}, indent=2, allow_nan=False) + "\n"
+    document = {name: getattr(report, name) for name in Report.__dataclass_fields__ if name != "view"}
+    return json_text({"schema": 1, **document})
 
 
 def render(report: Report, form: Format, *, width: int = 100, color: bool = False) -> str:
@@ -117,6 +117,11 @@ def write_files(study_dir: Place, *, command: str = "thermotune") -> tuple[Repor
     for form in (Format.JSON, Format.HTML):
         write_whole(study_dir / f"report.{form}", render(report, form))
     return report, study_dir / f"report.{Format.HTML}"
+
+
+def json_text(value: Any) -> str:  # Any: any part of a report
+    """The value as an indented JSON document with a line end."""
+    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:  # Any: any part of a report

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from results import formats
 from results.report.comparison import ComparedStudy, StudiesComparison, StudyDifference
 from results.report.model import Table
-from results.report.output import Format, plain, render_short
+from results.report.output import Format, json_text, render_short
 from results.statistics import Outcome
 
 
@@ -24,7 +22,7 @@ def render_comparison(comparison: StudiesComparison, form: Format, *, width: int
         ResultsError: A comparison is not written in this format.
     """
     if form is Format.JSON:
-        return json.dumps(_document(comparison), indent=2, allow_nan=False) + "\n"
+        return json_text(_document(comparison))
     head = [_sentence(comparison, difference) for difference in comparison.differences]
     head += dict.fromkeys(caution for difference in comparison.differences for caution in difference.cautions)
     head += [f"{study.facts.name} for itself: {study.verdict}" for study in comparison.studies]
@@ -139,10 +137,9 @@ def _document(comparison: StudiesComparison) -> dict[str, object]:
         }
         for s in comparison.studies
     ]
-    document = {
+    return {
         "studies": studies,
         "differences": comparison.differences,
         "recipe": comparison.recipe,
         "steps": comparison.steps,
     }
-    return {name: plain(part) for name, part in document.items()}

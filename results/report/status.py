@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from results.places import Place
 from results.query import Amendment, Spent
 from results.report.build import build
 from results.report.model import ArmCount, Best, Progress, Report, Step, Table
-from results.report.output import Format, plain, render_short
+from results.report.output import Format, json_text, render_short
 from results.report.tables import arm_counts
 from results.report.wording import teaching
 from results.schema import StudyState, TrialState
@@ -87,7 +86,7 @@ def render_status(found: StudyStatus, form: Format, *, width: int = 100, color: 
         ResultsError: The status is not written in this format.
     """
     if form is Format.JSON:
-        return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
+        return json_text(found)
     head = [f"{found.study}: {_progress(found)}"]
     head += [f"Driver: {found.driver}"] if found.driver else []
     head += [f"Last session ended: {found.last_end}"] if found.last_end else []
@@ -121,7 +120,7 @@ def render_best(report: Report, form: Format, *, width: int = 100, color: bool =
             "best": report.best,
             "verdict": report.verdict,
         }
-        return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
+        return json_text(document)
     if report.best is None:
         return render_short([report.verdict.headline, *report.verdict.details], [], (), form, width, color)
     table = Table(

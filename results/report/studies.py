@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from results.errors import StudyUnreadable
 from results.places import Place, names_in
 from results.query import Database
 from results.report.model import Progress, Step, Table
-from results.report.output import Format, plain, render_short
+from results.report.output import Format, json_text, render_short
 from results.report.wording import teaching
 from results.schema import StudyState
 
@@ -137,7 +136,7 @@ def render_statuses(found: Sequence[Found], form: Format, *, width: int = 100, c
         ResultsError: The status is not written in this format.
     """
     if form is Format.JSON:
-        return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
+        return json_text(found)
     lines = [line for line in found if not isinstance(line, ForeignFolder)]
     foreign = [line.folder for line in found if isinstance(line, ForeignFolder)]
     confirming = any(isinstance(line, StudyLine) and line.progress.to_confirm for line in lines)

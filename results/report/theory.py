@@ -6,7 +6,6 @@ of steps.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from results import formats
 from results.places import Place
 from results.query import StudyView, Trial
 from results.report.model import Step
-from results.report.output import Format, plain, render_short
+from results.report.output import Format, json_text, render_short
 from results.report.tables import Table
 from results.report.trials import number
 from results.schema import Stage
@@ -178,7 +177,7 @@ def render_theory(found: TheoryReport, form: Format, *, width: int = 100, color:
         ResultsError: They are not written in this format.
     """
     if form is Format.JSON:
-        return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
+        return json_text(found)
     if not found.rows:
         return render_short(found.summary, [], found.steps, form, width, color)
     head = [f"{found.study}: timescales of early learning in {formats.count(len(found.rows), 'trial')}", *found.summary]

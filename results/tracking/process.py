@@ -27,6 +27,10 @@ from results.tracking.tracker import Tracker
 
 GENTLE_START_S = 8.0
 """Seconds that a following mirror waits before it imports mlflow, which takes 5 s of CPU next to the training."""
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at whether the driver is still there."""
+LOOK_AT_STORE_EVERY_S = 2.0
+"""The same on an object store, where a look takes several requests."""
 PASS_EVERY_S = 2.0
 """Seconds between two looks at the records."""
 LONGEST_PAUSE_S = 60.0
@@ -187,7 +191,7 @@ def _wait(study_dir: Place, seconds: float) -> None:
     """Waits, but no longer than a driver works on the study."""
     deadline = time.monotonic() + seconds
     while holder(study_dir) is not None and time.monotonic() < deadline:
-        time.sleep(0.25)
+        time.sleep(LOOK_AT_STORE_EVERY_S if isinstance(study_dir, RemotePath) else LOOK_EVERY_S)
 
 
 def _report_comes(study_dir: Place) -> bool:
