@@ -25,7 +25,7 @@ from results.errors import Held
 from results.lock import StudyLock
 from results.places import SCHEME, Place, RemotePath, reason, scratch
 from results.schema import Stage, StudyState, TrialState
-from results.store import RecordWriter, read_rows
+from results.store import RecordWriter, read_to_continue
 from results.store.writer import TROUBLE_S
 from search.budget import BudgetUsedUp, Meter, more
 from search.checkpoints import sweep
@@ -135,7 +135,7 @@ def run(folder: Place, progress: Progress, *, farewell: str, verbose: bool = Fal
 
 def _drive(folder: Place, lock: StudyLock, progress: Progress, stop: Stop, *, verbose: bool) -> Outcome:
     amendment, study = open_study(folder)
-    rows = read_rows(folder)
+    rows, newest_flush = read_to_continue(folder)
     history = History.fold(rows)
     session = f"s{history.sessions + 1:04d}"
     lock.name_session(session)
@@ -143,7 +143,7 @@ def _drive(folder: Place, lock: StudyLock, progress: Progress, stop: Stop, *, ve
     if mistakes := machine.mistakes(study.resources):
         raise StudyFileError(mistakes)  # the study came from a larger machine
     slots = machine.slots(study.resources)
-    writer = RecordWriter(folder, session=session, may_write=lock.confirm)
+    writer = RecordWriter(folder, session=session, after=newest_flush, may_write=lock.confirm)
     conductor = Conductor(study, history, writer, session=session, known=known_for(study, folder))
     if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history, "nothing left to run")

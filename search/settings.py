@@ -262,17 +262,47 @@ class Budget(Section):
 
 
 class Resources(Section):
-    """What one trial takes, and how often it may fail."""
+    """What one trial takes, where it may run, and how often it may fail."""
 
     cpus: float = Field(1.0, gt=0, description="CPU cores of a trial")
     gpus: float = Field(0.0, ge=0, description="GPUs of a trial; a fraction shares one")
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="custom resources of a trial, as ray start --resources names them"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="labels of the nodes to run on, as ray start --labels gives them"
+    )
+    placement: Literal["spread", "pack"] = Field(
+        "spread", description="on a cluster: spread trials over the nodes, or pack them on as few as possible"
+    )
+    strategy: Literal["single", "ddp"] = Field(
+        "single", description="single: a trial is one process; ddp: one for each GPU, or for each core without GPUs"
+    )
     max_concurrent: int | None = Field(None, ge=1, description="trials at once; null: as many as fit")
     max_failures: int = Field(3, ge=0, description="restarts of a trial after a crash of its worker")
 
+    @model_validator(mode="after")
+    def _processes_fit(self) -> Resources:
+        name, amount = ("gpus", self.gpus) if self.gpus > 0 else ("cpus", self.cpus)
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus must be a whole number above 1, got {self.gpus:g}")
+        if self.strategy == "single" and self.gpus > 1:
+            raise ValueError(f"gpus must be at most 1 with strategy single, got {self.gpus:g}; use strategy ddp")
+        if self.strategy == "ddp" and (amount < 2 or amount != int(amount)):
+            raise ValueError(f"{name} must be a whole number from 2 on with strategy ddp, got {amount:g}")
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train a trial together: with strategy ddp one for each GPU, or for each core without GPUs."""
+        if self.strategy == "single":
+            return 1
+        return int(self.gpus or self.cpus)
+
     @property
     def threads(self) -> int:
-        """Threads that a trial computes with: one for every whole core, and at least one."""
-        return max(1, int(self.cpus))
+        """Threads that each process of a trial computes with: one for every whole core, and at least one."""
+        return max(1, int(self.cpus / self.ranks))
 
     @property
     def device(self) -> str:

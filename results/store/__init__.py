@@ -2,7 +2,7 @@
 
 from results.store.compaction import compact
 from results.store.files import live_files, table_dir
-from results.store.reading import part_count, read_rows, read_tables
+from results.store.reading import part_count, read_rows, read_tables, read_to_continue
 from results.store.writer import FLUSH_AFTER_S, FLUSH_ROWS, FLUSH_STATE_AFTER_S, RecordWriter
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "part_count",
     "read_rows",
     "read_tables",
+    "read_to_continue",
     "table_dir",
 ]

@@ -161,6 +161,11 @@ def snapshot(study_dir: Place) -> Listing:
     raise unsteady(study_dir)
 
 
+def newest_flush(found: Listing) -> int:
+    """The highest number of a flush among the files; 0 if there is none."""
+    return max((file.last for files in found.values() for file in files), default=0)
+
+
 def counted(found: Listing, *, replaced: Iterable[tuple[str, str]] = (), until: int | None = None) -> Listing:
     """Those of the files that count.
 

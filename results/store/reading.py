@@ -13,7 +13,7 @@ from results.encoding import columns, to_rows
 from results.errors import RecordsUnreadable
 from results.places import Place, each_file
 from results.schema import SCHEMA_VERSION, AnyRow
-from results.store.files import TRIES, live_files, local_errors, snapshot, unsteady
+from results.store.files import TRIES, local_errors, newest_flush, snapshot, table_dir, unsteady
 
 _VERSION = b"thermotune_schema"
 
@@ -36,8 +36,25 @@ def read_rows(study_dir: Place) -> list[AnyRow]:
         RecordsUnreadable: A file is damaged, foreign or written by a newer version, or there is no right to read it.
         OSError: The object store does not answer.
     """
-    rows = [row for table, data in read_tables(study_dir).items() for row in to_rows(table, data)]
-    return sorted(rows, key=lambda row: row.seq)
+    return read_to_continue(study_dir)[0]
+
+
+def read_to_continue(study_dir: Place) -> tuple[list[AnyRow], int]:
+    """All rows in order of arrival, and the number of the newest flush among them: from there the next driver goes on.
+
+    An object store may carry out a request of a killed driver after we looked. Its flush then has the number that the
+    next driver's first one has, for which its RecordWriter has to be told this one, and does not count beside it.
+
+    Args:
+        study_dir: Folder of the study; one without records gives no rows, and 0.
+
+    Raises:
+        RecordsUnreadable: As ``read_rows``.
+        OSError: The object store does not answer.
+    """
+    tables, newest = _read_steadily(study_dir)
+    rows = [row for table, data in tables.items() for row in to_rows(table, data)]
+    return sorted(rows, key=lambda row: row.seq), newest
 
 
 def read_tables(study_dir: Place) -> dict[str, pa.Table]:
@@ -53,12 +70,7 @@ def read_tables(study_dir: Place) -> dict[str, pa.Table]:
         RecordsUnreadable: A file is damaged, foreign or written by a newer version, or there is no right to read it.
         OSError: The object store does not answer.
     """
-    for _ in range(TRIES):
-        try:
-            return _read(live_files(study_dir))
-        except FileNotFoundError:
-            continue  # compacted away under our eyes: look again
-    raise unsteady(study_dir)
+    return _read_steadily(study_dir)[0]
 
 
 def opened(path: Place, *, in_pieces: bool = False) -> pq.ParquetFile:
@@ -114,6 +126,18 @@ def row_groups(path: Place, table: str, *, in_pieces: bool = False) -> Iterator[
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
         yield _conform(group, columns(table), path)
+
+
+def _read_steadily(study_dir: Place) -> tuple[dict[str, pa.Table], int]:
+    """All tables, and the number of the newest flush in them; 0 if there is none."""
+    for _ in range(TRIES):
+        found = snapshot(study_dir)
+        paths = {table: [table_dir(study_dir, table) / file.name for file in files] for table, files in found.items()}
+        try:
+            return _read(paths), newest_flush(found)
+        except FileNotFoundError:
+            continue  # compacted away under our eyes: look again
+    raise unsteady(study_dir)
 
 
 def _read(found: Mapping[str, Sequence[Place]]) -> dict[str, pa.Table]:

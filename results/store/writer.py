@@ -26,7 +26,7 @@ from results.errors import ResultsError
 from results.places import Place, publish
 from results.schema import AnyRow, SessionRow, TrialRow
 from results.store.compaction import merge_newest, remove_superfluous
-from results.store.files import TABLES, drafts, listing, table_dir
+from results.store.files import TABLES, drafts, newest_flush, snapshot, table_dir
 from results.store.reading import part_count
 
 FLUSH_ROWS = 200
@@ -90,12 +90,21 @@ class RecordWriter:
         ['RUNNING']
     """
 
-    def __init__(self, study_dir: Place, *, session: str, may_write: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        study_dir: Place,
+        *,
+        session: str,
+        after: int | None = None,
+        may_write: Callable[[], object] = lambda: None,
+    ) -> None:
         """Creates the folders, clears away what a killed driver left, and pays what pyarrow costs at first use.
 
         Args:
             study_dir: Folder of the study; created if need be.
             session: Name of the driver session, part of every file name; ``s0001``, ...
+            after: The newest flush of the rows that this session goes on from, as ``read_to_continue`` says; None if
+                it goes on from whatever is there now.
             may_write: Called right before files get their names, from any thread; raises where this process must not
                 write, or not now: ``StudyLock.confirm``.
 
@@ -119,7 +128,7 @@ class RecordWriter:
             table_dir(study_dir, table).mkdir(parents=True, exist_ok=True)
         for draft in drafts(study_dir):
             draft.unlink(missing_ok=True)
-        self._number = 1 + max((file.last for files in listing(study_dir).values() for file in files), default=0)
+        self._number = 1 + (newest_flush(snapshot(study_dir)) if after is None else after)
         remove_superfluous(study_dir)
         self._parts = part_count(study_dir)
         _to_parquet(SessionRow.table, [encode(_sample_session())])

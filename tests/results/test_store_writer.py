@@ -13,7 +13,7 @@ import pytest
 from results import places
 from results.errors import Held
 from results.schema import EpochRow
-from results.store import RecordWriter, compact, read_rows, table_dir
+from results.store import RecordWriter, compact, read_rows, read_to_continue, table_dir
 from tests.results.record_rows import decision, epoch, session_row, trial
 
 
@@ -117,6 +117,33 @@ def test_a_flush_that_was_killed_on_its_way_counts_as_a_whole_or_not_at_all(tmp_
     compact(tmp_path)
     assert [row.seq for row in read_rows(tmp_path)] == [*there, 7, 8, 9, 10]
     assert len(list((tmp_path / "records").rglob("*.parquet"))) == (4 if renamed == 4 else 2)
+
+
+@pytest.mark.parametrize("comes", ["before the next writer", "before its first flush", "after it"])
+@pytest.mark.parametrize("tables", ["te", "e"])
+def test_what_a_killed_writer_sent_counts_not_beside_its_successor_when_it_comes_late(tmp_path, comes, tables):
+    """A store may carry out a request of a process that is dead, after the next driver has read the records."""
+    killed = RecordWriter(tmp_path, session="s0001")
+    killed.append(trial(1))
+    killed.flush()
+    _, newest = read_to_continue(tmp_path)
+    for row in [trial(2), epoch(3)] if tables == "te" else [epoch(2)]:
+        killed.append(row)
+
+    def late(moment):
+        if moment == comes:
+            killed.flush()
+
+    late("before the next writer")
+    successor = RecordWriter(tmp_path, session="s0002", after=newest)
+    late("before its first flush")
+    for seq in (2, 3):
+        successor.append(epoch(seq, session="s0002"))
+        successor.flush()
+    late("after it")
+    assert [(row.seq, row.session) for row in read_rows(tmp_path)] == [(1, "s0001"), (2, "s0002"), (3, "s0002")]
+    compact(tmp_path)
+    assert [(row.seq, row.session) for row in read_rows(tmp_path)] == [(1, "s0001"), (2, "s0002"), (3, "s0002")]
 
 
 @pytest.mark.parametrize("table", ["sessions", "epochs", "decisions", "trials"])
