@@ -113,10 +113,14 @@ def test_read_only_root_is_refused_in_words_and_loses_nothing(small_disk, study_
     resume(small_disk, before)
 
 
-def test_torn_temporary_files_and_checkpoints_are_no_obstacle(tmp_path, study_file):
-    root = tmp_path / "runs"
-    before = killed(root, study_file)
+def test_a_killed_study_that_was_moved_torn_and_aged_goes_on_at_its_new_place(tmp_path, study_file):
+    """Torn temporary files and checkpoints, a clock that was two days ahead, other code, and none of Ray's files."""
+    before = killed(tmp_path / "runs", study_file)
+    root = tmp_path / "another machine" / "runs"
+    root.parent.mkdir()
+    shutil.move(tmp_path / "runs", root)
     folder = root / "crash"
+    shutil.rmtree(folder / "tune")
     for table in ROW_TYPES:
         (folder / "records" / table / ".part-s0001-000099.parquet.tmp").write_bytes(b"PAR1 torn")
     (folder / ".study-2.yaml.tmp").write_text("name: cra")
@@ -125,17 +129,24 @@ def test_torn_temporary_files_and_checkpoints_are_no_obstacle(tmp_path, study_fi
     assert torn
     for path in torn:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    def aged(row):
+        row = replace(row, reported_at=row.reported_at + timedelta(days=2))
+        if not isinstance(row, SessionRow):
+            return row
+        known = json.loads(row.environment)
+        known["versions"]["torch"] = "2.0.0"
+        return replace(row, environment=json.dumps(known))
+
+    rewrite(folder, aged)
     said = resume(root, before).stderr
     assert "Trained again: epoch" in said  # the checkpoints were of no use
-
-
-def test_moved_study_goes_on_at_its_new_place_without_ray_s_own_files(tmp_path, study_file):
-    before = killed(tmp_path / "runs", study_file)
-    elsewhere = tmp_path / "another machine" / "runs"
-    elsewhere.parent.mkdir()
-    shutil.move(tmp_path / "runs", elsewhere)
-    shutil.rmtree(elsewhere / "crash" / "tune")
-    resume(elsewhere, before)
+    assert "Since session s0001 this has changed, and is on record: torch 2.0.0 -> " in said
+    sessions = {row.session: json.loads(row.environment) for row in rows_of(folder) if isinstance(row, SessionRow)}
+    assert list(sessions) == ["s0001", "s0002"]
+    assert sessions["s0002"]["versions"]["torch"] != "2.0.0"
+    shown = json.loads(thermotune(root, "report", "crash", "--format", "json").stdout)
+    assert 0 <= shown["time"]["wall_s"] < 200
     assert not (tmp_path / "runs" / "crash").exists()
 
 
@@ -147,36 +158,6 @@ def test_ray_tune_s_files_deleted_while_it_runs_cost_nothing_on_record(tmp_path,
     before = rows_of(root / "crash")
     driver.process.wait(timeout=120)
     resume(root, before)
-
-
-def test_clock_that_was_two_days_ahead_changes_nothing(tmp_path, study_file):
-    root = tmp_path / "runs"
-    before = killed(root, study_file)
-    rewrite(root / "crash", lambda row: replace(row, reported_at=row.reported_at + timedelta(days=2)))
-    resume(root, before)
-    shown = json.loads(thermotune(root, "report", "crash", "--format", "json").stdout)
-    assert 0 <= shown["time"]["wall_s"] < 200
-
-
-def test_other_code_is_said_and_recorded_as_a_new_session(tmp_path, study_file):
-    root = tmp_path / "runs"
-    before = killed(root, study_file)
-
-    def aged(row):
-        if not isinstance(row, SessionRow):
-            return row
-        known = json.loads(row.environment)
-        known["versions"]["torch"] = "2.0.0"
-        return replace(row, environment=json.dumps(known))
-
-    rewrite(root / "crash", aged)
-    run = resume(root, before)
-    assert "Since session s0001 this has changed, and is on record: torch 2.0.0 -> " in run.stderr
-    sessions = {
-        row.session: json.loads(row.environment) for row in rows_of(root / "crash") if isinstance(row, SessionRow)
-    }
-    assert list(sessions) == ["s0001", "s0002"]
-    assert sessions["s0002"]["versions"]["torch"] != "2.0.0"
 
 
 def test_budget_of_trials_ends_what_has_begun_and_can_be_raised(tmp_path, study_file):

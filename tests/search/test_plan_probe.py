@@ -64,8 +64,11 @@ def test_steps_and_evaluation_add_up_to_an_epoch(tmp_path):
         checkpoints=str(tmp_path),
     )
     whole = timed(config, seconds=60)["cost"]
-    part = timed(config, seconds=0.35 * whole["epoch_s"])["cost"]
     assert whole["basis"] == "2 whole epochs"
+    for share in (0.35, 0.5, 0.65):  # others use the machine, too: there may be time for a few steps only
+        part = timed(config, seconds=share * whole["epoch_s"])["cost"]
+        if "evaluation by rule of thumb" not in part["basis"]:
+            break
     assert "of 135 steps, and evaluation" in part["basis"]
     assert 0.5 < part["epoch_s"] / whole["epoch_s"] < 2  # others use the machine, too
 

@@ -98,13 +98,12 @@ def test_compiled_lanes_keep_their_gradients(lane: Lane, soft: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("lane", LANES)
 def test_lanes_compiled_by_inductor_keep_their_gradients(
-    lane: Lane, soft: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    assert_compiled_lanes_have_the_gradients_of_the_formula(lane, soft, "inductor")
+    assert_compiled_lanes_have_the_gradients_of_the_formula(lane, True, "inductor")
 
 
 def test_unusual_numbers_do_not_keep_a_loss_from_being_compiled() -> None:
