@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DISTILLED = """
 name: crash
-recipe: {model: mlp-256-256, batch_size: 16, epochs: 27, loss: {name: distilled, teacher: assistant}}
+recipe: {model: mlp-256-256, batch_size: 16, epochs: 9, loss: {name: distilled, teacher: assistant}}
 teachers:
-  big: {recipe: {model: mlp-512-512, epochs: 40}}
+  big: {recipe: {model: mlp-512-512, epochs: 20}}
   assistant: {recipe: {model: mlp-128, loss: {name: distilled, teacher: big}}}
 arms: {kd: {set: {loss.gap: 0.0}}, ats: {}}
 reference: kd
-search: {trials: 6}
+search: {trials: 4}
 seeds: {confirm: 2}
 confirm: {top: 1}
 resources: {max_concurrent: 1}
@@ -240,7 +240,7 @@ def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_f
 
 def test_study_whose_teacher_diverges_says_so_and_ends_in_order(tmp_path):
     path = tmp_path / "crash.yaml"
-    path.write_text(DISTILLED.replace("epochs: 40}", "epochs: 40, optimizer: {lr: 1.0e+6}}"))
+    path.write_text(DISTILLED.replace("epochs: 20}", "epochs: 20, optimizer: {lr: 1.0e+6}}"))
     run = thermotune(tmp_path / "runs", "submit", str(path))
     assert run.returncode == 1
     assert "the teacher big (t0001) diverged: train/loss" in run.stderr
