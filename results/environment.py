@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -17,8 +18,10 @@ from typing import Any
 
 import psutil
 
+ORIGIN = "origin.json"
+"""Beside code that was sent to a cluster: what ``origin`` found where it was sent from."""
+
 _DISTRIBUTIONS = (
-    "thermotune",
     "duckdb",
     "mlflow",
     "numpy",
@@ -46,24 +49,45 @@ def collect() -> dict[str, Any]:  # Any: a JSON document, read by people and by 
     Takes about 50 ms. What cannot be found out is None; nothing raises.
 
     Returns:
-        A JSON-able mapping: ``thermotune`` and ``project`` (git commit, and a hash of uncommitted changes, of this
-        package's checkout and of the working directory; None outside git), ``versions``, ``python``, ``os``,
+        A JSON-able mapping: ``thermotune`` and ``project`` (as ``origin`` tells), ``versions``, ``python``, ``os``,
         ``host``, ``cpu`` (model, logical cores that may be used), ``memory_bytes``, ``gpus`` (names) and ``command``
         (arguments with secrets masked).
     """
-    package = Path(__file__).resolve().parent.parent
-    checkout = _git_state(package)
+    code = origin()
+    versions = {"thermotune": code["version"], **{name: _version(name) for name in _DISTRIBUTIONS}}
     return {
-        "thermotune": checkout if checkout and Path(checkout["root"]) == package else None,
-        "project": _git_state(Path.cwd()),
-        "versions": {name: version for name in _DISTRIBUTIONS if (version := _version(name))},
+        "thermotune": code["thermotune"],
+        "project": code["project"],
+        "versions": {name: version for name, version in versions.items() if version},
         "python": platform.python_version(),
         "os": platform.platform(),
         "host": socket.gethostname(),
         "cpu": {"model": _cpu_model(), "cores": _cores()},
         "memory_bytes": psutil.virtual_memory().total,
-        "gpus": _gpus(),
+        "gpus": graphics_cards(),
         "command": mask_arguments(sys.argv),
+    }
+
+
+def origin() -> dict[str, Any]:  # Any: a part of the document above
+    """Which code this is.
+
+    Code that was sent to a cluster lies in no git repository there; the file ``origin.json`` beside it tells.
+
+    Returns:
+        ``version`` of thermotune, ``thermotune`` and ``project``: git commit, and a hash of uncommitted changes, of
+        this package's checkout and of the working directory; None outside git.
+    """
+    package = Path(__file__).resolve().parent.parent
+    sent = package / ORIGIN
+    if sent.is_file():
+        found: dict[str, Any] = json.loads(sent.read_text(encoding="utf-8"))
+        return found
+    checkout = _git_state(package)
+    return {
+        "version": _version("thermotune"),
+        "thermotune": checkout if checkout and Path(checkout["root"]) == package else None,
+        "project": _git_state(Path.cwd()),
     }
 
 
@@ -150,7 +174,8 @@ def _cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _gpus() -> list[str]:
+def graphics_cards() -> list[str]:
+    """Names of the NVIDIA cards of this machine, whether or not anything can compute on them."""
     names = []
     for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         found = re.search(r"^Model:\s*(.+)$", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)

@@ -5,12 +5,13 @@ earlier one by rules that are written down here and nowhere else.
 
 * ``trials``: one row for every change of a trial's state. The row with the highest ``seq`` is the trial's state, but
   the first final one stands; what describes the trial (coordinates, recipe, seeds) stands in its first row, the one in
-  state PENDING.
+  state PENDING. A later row in state PENDING with a ``setback`` says that an attempt was given up, and why.
 * ``epochs``: one row for every epoch of every lane. After a restart a trial repeats epochs: a row is visible if no
   later attempt of its trial started below its epoch (``attempt_start < epoch``).
 * ``decisions``: one row for every verdict of the stopping rule, with all that it was based on. A trial meets a rung
   once: the first verdict there stands, but for a PAUSE that a later PROMOTE lifts.
-* ``sessions``: one row when a driver takes the study up and one when it puts it down.
+* ``sessions``: one row when a driver takes the study up and one when it puts it down. Between them, one row in state
+  RUNNING with a ``reason`` for everything that happened to the session as a whole, such as the loss of a node.
 """
 
 from __future__ import annotations
@@ -80,6 +81,18 @@ class Verdict(StrEnum):
     AUDIT = "AUDIT"
     PAUSE = "PAUSE"
     PROMOTE = "PROMOTE"
+
+
+class Setback(StrEnum):
+    """Why an attempt at a trial was given up.
+
+    CRASH: its worker raised an exception, or its process died; ``resources.max_failures`` of these are allowed. MOVE:
+    its node was lost or taken away, which is not the trial's fault. MEMORY: its device had too little memory.
+    """
+
+    CRASH = "CRASH"
+    MOVE = "MOVE"
+    MEMORY = "MEMORY"
 
 
 _UTC_US = pa.timestamp("us", tz="UTC")
@@ -162,10 +175,24 @@ class TrialRow(Row):
     audited: int | None = _column(
         pa.int32(), "explore only: 1 if the trial runs on where the stopping rule would end it, else 0", default=None
     )
-    epochs: int | None = _column(pa.int32(), "final states: epochs trained", default=None)
+    epochs: int | None = _column(pa.int32(), "final states, and with a setback: epochs trained", default=None)
     value: float | None = _column(pa.float64(), "final states: the study's metric, mean over lanes", default=None)
-    reason: str | None = _column(pa.string(), "final states: why it ended, in words", default=None)
-    error: str | None = _column(pa.string(), "FAILED: the traceback", default=None)
+    reason: str | None = _column(
+        pa.string(), "final states: why it ended; with a setback: what happened; in words", default=None
+    )
+    error: str | None = _column(pa.string(), "with a setback: the traceback, or what Ray said", default=None)
+    setback: str | None = _column(
+        pa.string(),
+        "a Setback: why the attempt was given up; state PENDING if the trial goes on, else FAILED",
+        default=None,
+    )
+    gpu_share: float | None = _column(
+        pa.float64(), "GPUs that the attempt was given, at most 1; null: none", default=None
+    )
+    gpu_peak_bytes: int | None = _column(
+        pa.int64(), "when it pauses, ends or is given up: most memory that it took of its GPU; B", default=None
+    )
+    gpu_total_bytes: int | None = _column(pa.int64(), "likewise: memory of that GPU; B", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +233,7 @@ class DecisionRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow(Row):
-    """A driver takes the study up (state RUNNING) or puts it down."""
+    """A driver takes the study up (state RUNNING), tells of an event (RUNNING with a reason) or puts the study down."""
 
     table: ClassVar[str] = "sessions"
 
@@ -216,7 +243,7 @@ class SessionRow(Row):
     slots: int = _column(pa.int32(), "trials that may run at once")
     command: str = _column(pa.string(), "command line")
     environment: str = _column(pa.string(), "JSON: git commit, versions, hardware")
-    reason: str | None = _column(pa.string(), "why it ended", default=None)
+    reason: str | None = _column(pa.string(), "at its end: why; while RUNNING: an event, in words", default=None)
     amendment: int | None = _column(
         pa.int32(), "study file that it went by: 1 for study.yaml, n for study-n.yaml", default=None
     )

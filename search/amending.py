@@ -14,6 +14,7 @@ from typing import Any
 from results.lock import StudyLock
 from results.places import Place, write_whole
 from results.store import read_rows
+from search.capacity import unfit_here
 from search.errors import Mistake, StudyFileError, UsageError
 from search.folder import open_study
 from search.history import History, place_of
@@ -41,7 +42,14 @@ _SHAPE = ("times", "when")
 """Parts of an axis that stay as they are where only the range is written anew."""
 
 
-def amend(folder: Place, *, more_trials: int | None, overrides: Sequence[str], say: Callable[[str], None]) -> list[str]:
+def amend(
+    folder: Place,
+    *,
+    more_trials: int | None,
+    overrides: Sequence[str],
+    say: Callable[[str], None],
+    here: bool = True,
+) -> list[str]:
     """Amends a study that nobody runs at present.
 
     Args:
@@ -49,6 +57,7 @@ def amend(folder: Place, *, more_trials: int | None, overrides: Sequence[str], s
         more_trials: So many more, on top of what ``overrides`` say, for every arm in which something varies.
         overrides: ``key=value`` as for ``submit``.
         say: Hears what else the user should know, whether or not the amendment is possible.
+        here: Whether trials run on this machine, and must fit there.
 
     Returns:
         What changed, a line each.
@@ -70,7 +79,8 @@ def amend(folder: Place, *, more_trials: int | None, overrides: Sequence[str], s
             amended = _with_overrides(study, overrides, say)
             if more_trials is not None:
                 amended = _with_more_trials(amended, more_trials, History.fold(read_rows(folder)))
-            if mistakes := _what_must_stay(study, amended):
+            unfit = unfit_here(amended.resources) if here else []
+            if mistakes := [*_what_must_stay(study, amended), *unfit]:
                 raise StudyFileError(mistakes)
             differences = difference(study, amended)
             if not differences:
@@ -104,7 +114,7 @@ def _plain(study: Study) -> dict[str, Any]:
 
 
 def _amended(study: Study, values: Mapping[str, Any]) -> Study:
-    return checked(with_names(values), f"{study.name} as amended", {}, begun=True)[0]
+    return checked(with_names(values), f"{study.name} as amended", {}, begun=True, here=False)[0]
 
 
 def _with_overrides(study: Study, overrides: Sequence[str], say: Callable[[str], None]) -> Study:

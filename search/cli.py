@@ -16,7 +16,9 @@ import typer
 from results.places import Place, scratch
 from search import (
     data_cli,
+    doctor_cli,
     insight_cli,
+    jobs_cli,
     models_cli,
     plan_cli,
     query_cli,
@@ -25,6 +27,7 @@ from search import (
     teachers_cli,
     tracking_cli,
 )
+from search.address import AddressOption, Cluster, Here, JobServer, address_of
 from search.errors import EXIT_RESUMABLE, ThermotuneError, UsageError
 from search.options import (
     ROOT,
@@ -35,7 +38,7 @@ from search.options import (
     StudyArgument,
     VerboseOption,
 )
-from search.terminal import command_prefix, look
+from search.terminal import command_prefix, look, resume_command
 
 if TYPE_CHECKING:
     from search.study_file import LoadedStudy
@@ -58,12 +61,15 @@ app.add_typer(data_cli.app, name="data")
 app.add_typer(recipes_cli.app, name="recipes")
 app.command(epilog="Examples: thermotune models | thermotune models resnet-20 --classes 100")(models_cli.models)
 app.command(epilog=plan_cli.EPILOG)(plan_cli.plan)
+app.command(epilog=doctor_cli.EPILOG)(doctor_cli.doctor)
 app.command(epilog=insight_cli.EXPLAIN_EPILOG)(insight_cli.explain)
 app.command(epilog=insight_cli.REPLAY_EPILOG)(insight_cli.replay)
 app.command(epilog=insight_cli.COMPARE_EPILOG)(insight_cli.compare)
 app.command(epilog=query_cli.QUERY_EPILOG)(query_cli.query)
 app.command(epilog=query_cli.EXPORT_EPILOG)(query_cli.export)
 app.command(epilog=query_cli.STATUS_EPILOG)(query_cli.status)
+app.command(epilog=jobs_cli.LOGS_EPILOG)(jobs_cli.logs)
+app.command(epilog=jobs_cli.STOP_EPILOG)(jobs_cli.stop)
 app.command(epilog=tracking_cli.SYNC_EPILOG)(tracking_cli.sync)
 app.command(epilog=tracking_cli.REGISTER_EPILOG)(tracking_cli.register)
 app.command(epilog=tracking_cli.UI_EPILOG)(tracking_cli.ui)
@@ -114,13 +120,14 @@ def losses() -> None:
 def validate(
     file: FileArgument,
     overrides: SetOption = None,
+    address: AddressOption = None,
     show: Annotated[bool, typer.Option("--show", help="Print every value and where it comes from.")] = False,
 ) -> None:
     """Check a study file, and report all its mistakes at once."""
     from search.study_file import load
     from trainables.values import flatten
 
-    loaded = load(file, overrides or [])
+    loaded = load(file, overrides or [], here=isinstance(address_of(address), Here))
     _say_remarks(loaded)
     if show:
         for key, value in flatten(loaded.study.model_dump(mode="json", by_alias=True)).items():
@@ -133,16 +140,37 @@ def validate(
 
 
 @app.command(
-    epilog="Examples: thermotune submit digits-beta | thermotune submit mine.yaml -s search.trials=12 -s name=try"
+    epilog="Examples: thermotune submit digits-beta | thermotune submit mine.yaml -s search.trials=12 -s name=try | "
+    "thermotune --root s3://lab/runs submit mine.yaml --address http://head:8265"
 )
 def submit(
-    file: FileArgument, root: RootOption = ROOT, overrides: SetOption = None, verbose: VerboseOption = False
+    file: FileArgument,
+    root: RootOption = ROOT,
+    overrides: SetOption = None,
+    address: AddressOption = None,
+    no_wait: jobs_cli.NoWaitOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
-    """Start a study: explore every arm, confirm the best on fresh seeds, report."""
+    """Start a study: explore every arm, confirm the best on fresh seeds, report.
+
+    With a job server the study runs there as a job. Code and study file go along.
+
+    So do AWS_..., MLFLOW_... and THERMOTUNE_DATA, where they are set here. Ray
+    shows their values to whoever has the token, and logs them on the nodes.
+    """
     from search.study_file import load
 
-    loaded = load(file, overrides or [])
+    where = address_of(address)
+    loaded = load(file, overrides or [], here=isinstance(where, Here))
     _say_remarks(loaded)
+    if isinstance(where, JobServer):
+        from search.jobs.jobs import Order
+        from search.jobs.package import STUDY_FILE
+
+        arguments = [STUDY_FILE, *(["-v"] if verbose else [])]
+        order = Order(loaded.study.name, root, "submit", arguments, loaded.study.to_yaml())
+        jobs_cli.run_as_job(where.url, order, wait=not no_wait)
+        return
     with data_cli.progress_bar() as progress:
         from search.data import check_data
 
@@ -157,12 +185,13 @@ def submit(
                 say(f"note: {remark}")
         return create(loaded.study, root, data)
 
-    _run(make, root, loaded.study.name, verbose)
+    _run(make, root, loaded.study.name, where, verbose)
 
 
 @app.command(
     epilog="Examples: thermotune resume digits-beta | thermotune resume digits-beta --trials +20 | "
-    "thermotune resume mine -s budget.wall_hours=8 -s 'space.loss.beta={log: [0.1, 1]}'"
+    "thermotune resume mine -s budget.wall_hours=8 -s 'space.loss.beta={log: [0.1, 1]}' | "
+    "thermotune --root s3://lab/runs resume mine --address http://head:8265"
 )
 def resume(
     study: StudyArgument,
@@ -179,11 +208,23 @@ def resume(
             help="Amend the study: trials, sampler, stopping, confirm seeds, budget, resources, or a narrower space.",
         ),
     ] = None,
+    address: AddressOption = None,
+    no_wait: jobs_cli.NoWaitOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Continue a study from its records, wherever it was stopped or killed; amend it, or extend a finished one."""
     if trials is not None and (not re.fullmatch(r"\+[0-9]{1,9}", trials) or int(trials) == 0):
         raise UsageError(f"--trials must be + and a number of trials to add, got {trials!r}. For example: --trials +20")
+
+    where = address_of(address)
+    if isinstance(where, JobServer):
+        from search.jobs.jobs import Order
+
+        more = [] if trials is None else ["--trials", trials]
+        arguments = [study, *more, *(word for text in overrides or [] for word in ("-s", text))]
+        order = Order(study, root, "resume", [*arguments, *(["-v"] if verbose else [])])
+        jobs_cli.run_as_job(where.url, order, wait=not no_wait)
+        return
 
     def find() -> Place:
         from results.facts import find_study
@@ -193,11 +234,12 @@ def resume(
             from search.amending import amend
 
             more = None if trials is None else int(trials)
-            for line in amend(folder, more_trials=more, overrides=overrides or [], say=say):
+            here = isinstance(where, Here)
+            for line in amend(folder, more_trials=more, overrides=overrides or [], say=say, here=here):
                 say(f"amended: {line}")
         return folder
 
-    _run(find, root, study, verbose)
+    _run(find, root, study, where, verbose)
 
 
 @app.command(epilog="Example: thermotune train digits-beta t0042 --seed 7 --save model.pt")
@@ -217,7 +259,9 @@ def train(
 
 
 def _say_remarks(loaded: LoadedStudy) -> None:
-    for remark in loaded.remarks:
+    from search.progress.job_log import in_job
+
+    for remark in () if in_job() else loaded.remarks:  # a job's were said where it was sent from
         say(f"note: {remark}")
 
 
@@ -226,22 +270,30 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _run(folder_of: Callable[[], Place], root: Place, name: str, verbose: bool) -> None:
+def _run(folder_of: Callable[[], Place], root: Place, name: str, where: Here | Cluster, verbose: bool) -> None:
     """Runs a study with its display, then says how it ended and what can be done next."""
     from rich.console import Console
 
-    from search.progress import Progress
+    from search.jobs.log import SAVED
+    from search.progress import Display, JobLog, Progress
+    from search.progress.job_log import in_job
 
-    command = command_prefix(root)
-    farewell = f"Stopped. Nothing that was recorded is lost. Continue with:\n  {command} resume {name}"
-    with Progress(Console(stderr=True)) as progress:
+    command, resume_it = command_prefix(root), resume_command(root, name)
+    if isinstance(where, Cluster) and not in_job():
+        resume_it = resume_command(root, name, where.address)
+    farewell = f"{SAVED} Continue with:\n  {resume_it}"
+    shown = JobLog() if in_job() else Display(Console(stderr=True))
+    with Progress(shown) as progress:
         from results.errors import ResultsError
         from results.schema import StudyState
+        from search.ray_session import reach
         from search.run import run
 
         try:
+            if isinstance(where, Cluster):
+                reach(where)  # before anything is written
             folder = folder_of()
-            outcome = run(folder, progress, farewell=farewell, verbose=verbose)
+            outcome = run(folder, progress, farewell=farewell, verbose=verbose, address=where)
         except (ThermotuneError, ResultsError):
             raise
         except Exception as error:  # of Ray, of the disk, or our own fault: the user needs to know how to go on
@@ -250,7 +302,7 @@ def _run(folder_of: Callable[[], Place], root: Place, name: str, verbose: bool) 
             cause = (str(error).strip().splitlines() or [""])[-1]
             raise ThermotuneError(
                 f"the study had to stop: {type(error).__name__}: {cause}. What was recorded is safe. "
-                f"Mend the cause (-v says more), then continue with: {command} resume {name}"
+                f"Mend the cause (-v says more), then continue with: {resume_it}"
             ) from error
     if outcome.state is StudyState.INTERRUPTED and not outcome.budget:
         say(farewell)
@@ -259,7 +311,7 @@ def _run(folder_of: Callable[[], Place], root: Place, name: str, verbose: bool) 
     from results.report import render_summary, write_files
 
     report, page = write_files(folder, command=command)
-    typer.echo(render_summary(report, **look()), nl=False)
+    shown.result(render_summary(report, **look()))
     say(f"\nThe whole report: {command} report {name}\nAs a page: {page.absolute()}")
     if outcome.mirror is not None:
         say(_await_mirror(outcome.mirror, folder, f"{command} sync {name}"))

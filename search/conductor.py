@@ -22,16 +22,20 @@ from results.schema import (
     DecisionRow,
     EpochRow,
     SessionRow,
+    Setback,
     Stage,
     StudyState,
     TrialRow,
     TrialState,
     Verdict,
 )
+from search.failures import Failure
 from search.history import History, Trial
 from search.proposing import Known, is_exhausted, may_propose, next_proposal
+from search.sharing import Shares
 from search.stopping.audit import is_audited
 from search.study import Study
+from trainables.memory import DeviceMemory
 
 Report = Mapping[str, Any]  # JSON: what trainables.session.TrialSession.advance returns
 
@@ -72,6 +76,7 @@ class Conductor:
         history: Everything known; read it freely, change it only through this class.
         active: Names of the trials that somebody is running.
         trained: The teachers that are on the shelf, with their addresses; to be filled in before the first trial.
+        shares: GPUs of every trial that was handed out, where trials share them.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Conductor:
         *,
         session: str,
         known: Known | None = None,
+        tell: Callable[[str], None] = lambda text: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Takes a study up.
@@ -92,15 +98,19 @@ class Conductor:
             writer: Where new rows go.
             session: Name of this driver session.
             known: What an earlier study found, for a warm start.
+            tell: Hears of events as they are recorded.
             now: The clock.
         """
         self.study = study
         self.history = history
         self.active: set[str] = set()
         self.trained: dict[str, str] = {}
+        self.shares = Shares(study.resources.gpus, history.gpu_memory)
         self._writer = writer
         self._session = session
+        self._session_row: SessionRow | None = None
         self._known = known or {}
+        self._tell = tell
         self._chosen: tuple[int, list[Trial]] | None = None
         teachers = history.of(stage=Stage.TEACH)
         self._reused = sum(t.state is TrialState.COMPLETED and t.attempt == 0 for t in teachers)
@@ -119,6 +129,7 @@ class Conductor:
             trial = self._promote() or (None if self.spent else self._explore() or self._confirm())
         if trial is not None:
             self.active.add(trial.name)
+            self.shares.give(trial.name, trial.least_share)
             self._abandoned.pop(trial.name, None)
         return trial
 
@@ -363,12 +374,14 @@ class Conductor:
                 on record already, as after a restart, are passed over.
 
         Returns:
-            CONTINUE if the worker is to go on; STOP if the trial has ended, in whatever state; PAUSE if it waits at a
-            rung, and its worker is free for another.
+            CONTINUE if the worker is to go on; STOP if the trial has ended, in whatever state, or another attempt has
+            taken its place; PAUSE if it waits at a rung, or for more memory, and its worker is free for another.
         """
         trial = self.history.trials[name]
-        if trial.state.is_final:
-            return Verdict.STOP  # a late report, after an orderly end
+        if trial.state is not TrialState.RUNNING or report["attempt"] != trial.attempt:
+            return Verdict.STOP  # a late report, after the end, or of a worker that was given up
+        if report["memory"] is not None and (news := self.shares.note(name, DeviceMemory(**report["memory"]))):
+            self.event(news)
         divergence = report["divergence"]
         newest = trial.last_epoch
         for epoch, lanes in groupby(report["epochs"], key=lambda lane: int(lane["epoch"])):
@@ -380,6 +393,8 @@ class Conductor:
             verdict = self._judge(trial, epoch)
             if verdict is not Verdict.CONTINUE:
                 return verdict
+        if report["out_of_memory"] is not None:
+            return self._out_of_memory(trial, report["out_of_memory"])
         if report["finished"]:
             spared = "; audited: it would have ended before" if trial.is_spared else ""
             return self._end(trial, TrialState.COMPLETED, f"all {trial.last_epoch} epochs trained{spared}")
@@ -405,26 +420,60 @@ class Conductor:
                 return Verdict.PAUSE
         return Verdict.CONTINUE
 
-    def release(self, name: str) -> None:
-        """Nobody runs the trial any more, and it has not ended: it will be handed out again."""
-        self.active.discard(name)
-        self._abandoned[name] = None
+    def lost(self, name: str, failure: Failure) -> None:
+        """An attempt at the trial broke off: it will be handed out again, or has crashed too often and ends.
 
-    def failed(self, name: str, error: str) -> None:
-        """The trial's worker crashed for the last time that is allowed.
+        Crashes count over all sessions. What the cluster takes away is not the trial's fault, and does not count.
 
         Args:
             name: The trial.
-            error: The traceback.
+            failure: What happened.
         """
-        last_line = error.strip().splitlines()[-1] if error.strip() else "worker lost"
-        self._end(self.history.trials[name], TrialState.FAILED, last_line[:200], error=error)
+        trial = self.history.trials[name]
+        if name not in self.active:
+            return  # it has ended, or waits
+        if failure.setback is Setback.CRASH and trial.crashes >= self.study.resources.max_failures:
+            self.failed(name, failure)
+        else:
+            self._give_up(trial, failure)
+
+    def failed(self, name: str, failure: Failure) -> None:
+        """The trial ends, because of what happened to its last attempt."""
+        self._end(self.history.trials[name], TrialState.FAILED, failure.reason, **failure.columns)
+
+    def _out_of_memory(self, trial: Trial, message: str) -> Verdict:
+        """A trial that shared its GPU gets more of it; one that was alone would run out of memory again."""
+        failure = Failure(setback=Setback.MEMORY, reason=f"out of memory: {message}")
+        if trial.gpu_share is None or trial.gpu_share >= 1:
+            self.failed(trial.name, failure)
+            return Verdict.STOP
+        self._give_up(trial, failure)
+        return Verdict.PAUSE
+
+    def _give_up(self, trial: Trial, failure: Failure) -> None:
+        row = self._change(trial, TrialState.PENDING, epochs=trial.last_epoch, reason=failure.reason, **failure.columns)
+        self._record(row)
+        self.active.discard(trial.name)
+        self._abandoned[trial.name] = None
 
     def session(self, state: StudyState, **facts: Any) -> None:
         """The driver takes the study up or puts it down; ``facts`` are the columns of SessionRow."""
         self._writer.flush()  # all that the session did is safe before it says that it has ended
-        self._record(SessionRow(**self._stamp(), state=state, **facts))
+        self._session_row = SessionRow(**self._stamp(), state=state, **facts)
+        self._record(self._session_row)
         self._writer.flush()
+
+    def event(self, text: str, *, slots: int | None = None) -> None:
+        """Something about the session that is worth keeping: a node was lost, or will be taken away.
+
+        Args:
+            text: What happened, a sentence without a full stop.
+            slots: How many trials fit at once from now on; None for as many as before.
+        """
+        assert self._session_row is not None, "a session begins before anything happens in it"
+        self._session_row = replace(self._session_row, slots=self._session_row.slots if slots is None else slots)
+        self._record(replace(self._session_row, **self._stamp(), reason=text))
+        self._tell(text)
 
     def _record_epoch(self, trial: Trial, epoch: int, lanes: Iterable[Mapping[str, Any]], attempt_start: int) -> None:
         # At or below attempt_start an earlier attempt trained; its report may have been lost with the worker or driver.
@@ -485,9 +534,9 @@ class Conductor:
             )
         )
 
-    def _end(self, trial: Trial, state: TrialState, reason: str, error: str | None = None) -> Verdict:
+    def _end(self, trial: Trial, state: TrialState, reason: str, **values: Any) -> Verdict:
         value = trial.value(self.study.search.metric)
-        self._record(self._change(trial, state, epochs=trial.last_epoch, value=value, reason=reason, error=error))
+        self._record(self._change(trial, state, epochs=trial.last_epoch, value=value, reason=reason, **values))
         self.active.discard(trial.name)
         if trial.stage is Stage.TEACH and state is TrialState.COMPLETED:
             self.trained.setdefault(trial.arm, trial.name)
@@ -502,6 +551,7 @@ class Conductor:
             number=trial.number,
             state=state,
             attempt=trial.attempt if attempt is None else attempt,
+            **self.shares.columns(trial.name),
             **values,
         )
 

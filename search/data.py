@@ -14,7 +14,7 @@ from results.places import Place
 from search.errors import Mistake, StudyFileError, ThermotuneError
 from search.study import Study, is_switch
 from trainables.data import PackedDataset, Progress, prepare, source_of
-from trainables.fit import misfits, misfits_of_kind
+from trainables.fit import misfits, misfits_of_kind, misfits_of_ranks
 from trainables.loss_settings import RecipeWarning
 from trainables.models import build, family_of
 from trainables.recipe import Recipe
@@ -75,7 +75,10 @@ def unfit_kinds(study: Study) -> list[tuple[str, str]]:
         (
             (where, problem)
             for where, recipe in _recipes(study)
-            for problem in misfits_of_kind(recipe, source.name, source.kind, source.storage)
+            for problem in (
+                *misfits_of_kind(recipe, source.name, source.kind, source.storage),
+                *misfits_of_ranks(recipe, study.resources.ranks),
+            )
         ),
     )
 

@@ -18,6 +18,9 @@ from search.settings import Grid
 MOST_TRIALS = 8
 """Trials of a kind that are named; the rest are counted."""
 
+MOST_EVENTS = 20
+"""Events that are listed; of more, the latest."""
+
 MOST_RUNGS = 6
 """Rungs that are all listed."""
 
@@ -44,6 +47,7 @@ def explain_study(folder: Place, *, command: str = "thermotune") -> Explanation:
                 ("Where it stands", _standing(records)),
                 ("What is pending, and what for", _pending(records, command)),
                 ("Where trials ended", _ends(records)),
+                ("What happened on the way", _events(records)),
                 ("What was amended", _amended(records)),
                 ("What was trained again", (f"{_capital(line)}." for line in records.view.repeated_in_words)),
             )
@@ -167,6 +171,8 @@ def _waiting(records: Records, trial: Trial, driven: bool) -> str:
     who = f"{trial.name} of {trial.arm}"
     if trial.state is TrialState.PAUSED:
         return f"{who} {paused(records, trial)}"
+    if trial.state is TrialState.PENDING and trial.reason:
+        return f"{who} waits to be started again, from epoch {trial.last_epoch}: {trial.reason}."
     if trial.state is TrialState.PENDING and trial.epochs:
         return f"{who} is promoted from epoch {trial.last_epoch}, and waits for a free worker."
     if trial.state is TrialState.PENDING:
@@ -224,6 +230,24 @@ def _ends(records: Records) -> Iterator[str]:
         more = f" and {len(found) - MOST_TRIALS} more" if len(found) > MOST_TRIALS else ""
         if found:
             yield f"{formats.count(len(found), 'trial')} {verb}: {named}{more}."
+
+
+def _events(records: Records) -> Iterator[str]:
+    """What happened to sessions as a whole, and to their trials."""
+    events, history = records.history.events, records.history
+    for row in events[-MOST_EVENTS:]:
+        yield f"{row.reported_at:%Y-%m-%d %H:%M:%S} UTC, session {row.session}: {row.reason}."
+    if len(events) > MOST_EVENTS:
+        yield f"Before that, {len(events) - MOST_EVENTS} more of the kind."
+    for word, counts in (
+        ("crashed", {t.name: t.crashes for t in history.trials.values() if t.crashes}),
+        ("moved", {t.name: t.moves for t in history.trials.values() if t.moves}),
+    ):
+        if counts:
+            most = sorted(counts, key=lambda name: -counts[name])[:MOST_TRIALS]
+            more = f" and {len(counts) - MOST_TRIALS} more" if len(counts) > MOST_TRIALS else ""
+            named = ", ".join(f"{name} {formats.count(counts[name], 'time')}" for name in most)
+            yield f"{formats.count(len(counts), 'trial')} {word}: {named}{more}."
 
 
 def _amended(records: Records) -> Iterator[str]:

@@ -7,14 +7,12 @@ import math
 from collections.abc import Iterator
 
 from results import formats
-from results.schema import DecisionRow, Stage, TrialRow, TrialState, Verdict
+from results.schema import DecisionRow, Stage, TrialState, Verdict
 from search.errors import UsageError
+from search.explain_runs import failed, rows_of, runs
 from search.explanation import Explanation, Records, sections_of
 from search.history import Trial
 from search.settings import Asha, Hyperband, Median
-
-LAST_LINES = 6
-"""Lines of a traceback that are shown, from its end."""
 
 _SAID = {
     Verdict.CONTINUE: "it went on",
@@ -47,7 +45,7 @@ def about_trial(records: Records, name: str) -> Explanation:
             (
                 ("Why it was chosen", _why_chosen(records, trial)),
                 ("What the stopping rule said", _meetings(records, trial)),
-                ("How it ran", _runs(records, trial)),
+                ("How it ran", runs(records, trial)),
                 ("How it ended" if trial.state.is_final else "Where it stands", _end(records, trial)),
                 ("Whether it is confirmed on fresh seeds", _confirm(records, trial)),
             )
@@ -77,7 +75,7 @@ def _headline(trial: Trial) -> str:
 
 
 def _why_chosen(records: Records, trial: Trial) -> Iterator[str]:
-    study = records.study_in(_rows(records, trial)[0].session)
+    study = records.study_in(rows_of(records, trial)[0].session)
     match trial.stage:
         case Stage.TEACH:
             yield "Trials learn from this network, so it is trained before they begin."
@@ -171,34 +169,6 @@ def _few(factor: int) -> str:
     return f"nobody goes on before {factor} have come"
 
 
-def _runs(records: Records, trial: Trial) -> Iterator[str]:
-    """Its starts, and what was trained again."""
-    before: TrialRow | None = None
-    for row in _rows(records, trial):
-        if row.state == TrialState.RUNNING and before is not None:
-            match before.state:
-                case TrialState.RUNNING if before.session == row.session:
-                    yield f"Attempt {row.attempt}: its worker was lost, and it was started again."
-                case TrialState.RUNNING:
-                    yield f"Attempt {row.attempt}: session {row.session} took it over from {before.session}."
-                case _ if row.attempt > 1:
-                    yield f"Attempt {row.attempt}: it went on after its pause, in session {row.session}."
-                case _:
-                    yield f"Attempt {row.attempt}: begun in session {row.session}{_by_file(records, row.session)}."
-        before = row
-    for repeat in records.history.repeats:
-        if repeat.trial == trial.name:
-            span = f"{repeat.first_epoch}" + (
-                f" to {repeat.last_epoch}" if repeat.last_epoch > repeat.first_epoch else ""
-            )
-            yield f"Trained again in session {repeat.session}, since they came after its last checkpoint: epoch {span}."
-
-
-def _by_file(records: Records, session: str) -> str:
-    number = records.amendment_in(session)
-    return f", which went by study-{number}.yaml" if number > 1 else ""
-
-
 def _end(records: Records, trial: Trial) -> Iterator[str]:
     metric = records.study.search.metric
     value = trial.value(metric)
@@ -214,10 +184,7 @@ def _end(records: Records, trial: Trial) -> Iterator[str]:
         case TrialState.DIVERGED:
             yield f"Diverged in epoch {trial.last_epoch}: {trial.reason}. It counts as worse than all others."
         case TrialState.FAILED:
-            row = _rows(records, trial)[-1]
-            yield f"Its worker crashed more often than allowed: {trial.reason}."
-            if row.error:
-                yield "\n".join(["The end of the traceback:", *row.error.strip().splitlines()[-LAST_LINES:]])
+            yield from failed(rows_of(records, trial), records.study.resources.max_failures)
         case TrialState.PAUSED:
             yield f"It {paused(records, trial)}{newest}"
         case TrialState.RUNNING if records.view.holder is not None:
@@ -225,7 +192,7 @@ def _end(records: Records, trial: Trial) -> Iterator[str]:
         case TrialState.RUNNING:
             yield f"It was being trained when the driver stopped; the next one goes on with it.{newest}"
         case _ if trial.epochs:
-            yield f"It is promoted, and waits for a free worker.{newest}"
+            yield f"It waits for a free worker, to go on.{newest}"
         case _:
             yield "It is proposed, and has not begun."
     if trial.is_spared:
@@ -270,10 +237,6 @@ def _confirm(records: Records, trial: Trial) -> Iterator[str]:
     todo = [seed for seed in study.confirm_seeds if all(seed not in run.seeds for run in runs)]
     if trial in chosen and todo:
         yield f"Still to be begun: seed {', '.join(map(str, todo))}."
-
-
-def _rows(records: Records, trial: Trial) -> list[TrialRow]:
-    return [row for row in records.rows if isinstance(row, TrialRow) and row.trial == trial.name]
 
 
 def _capital(text: str) -> str:

@@ -21,6 +21,7 @@ from results.schema import (
     DecisionRow,
     EpochRow,
     SessionRow,
+    Setback,
     Stage,
     StudyState,
     TrialRow,
@@ -28,8 +29,10 @@ from results.schema import (
     Verdict,
 )
 from search.sampler import Observation
+from search.sharing import larger, larger_share
 from search.stopping.rung import Rung
 from spaces import Coordinates, Scalar
+from trainables.memory import DeviceMemory
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +49,12 @@ class Trial:
         origin: Why it was proposed, in words.
         audited: Whether it runs on where the stopping rule would end it.
         session: The driver session that last changed its state.
-        reason: Why it ended, in words.
+        reason: Why it ended, or why its last attempt was given up, in words.
         attempt: Starts so far.
+        crashes: Attempts that ended because the worker raised an exception or died; of these so many are allowed.
+        moves: Attempts that ended because the node was lost or taken away.
+        gpu_share: GPUs that its last attempt was given, if it could share one; else None.
+        least_share: GPUs that it needs at least, as it ran out of memory with fewer.
         epochs: For every visible epoch, the metrics of every lane.
         decisions: Verdicts by rung. The first verdict stands, also where a later attempt reaches the rung again; only a
             pause is lifted by a promotion.
@@ -72,6 +79,10 @@ class Trial:
     reason: str = ""
     state: TrialState = TrialState.PENDING
     attempt: int = 0
+    crashes: int = 0
+    moves: int = 0
+    gpu_share: float | None = None
+    least_share: float = 0.0
     epochs: dict[int, dict[int, Mapping[str, float]]] = field(default_factory=dict)
     decisions: dict[int, DecisionRow] = field(default_factory=dict)
     recorded_attempt: int = 1
@@ -169,7 +180,9 @@ class History:
         state: What the newest session row says; a driver that was killed leaves RUNNING behind.
         seq: Sequence number of the newest row.
         train_time_s: Time of all epochs ever recorded, repeated ones too; s.
+        events: What happened to sessions as a whole, such as the loss of a node: rows with a ``reason`` that says it.
         repeats: Epochs on record that were trained again, because a worker was lost after its last checkpoint.
+        gpu_memory: The largest part of a GPU's memory that a trial took; None before one was measured.
     """
 
     def __init__(self) -> None:
@@ -178,7 +191,9 @@ class History:
         self.state = StudyState.NEW
         self.seq = 0
         self.train_time_s = 0.0
+        self.events: list[SessionRow] = []
         self.repeats: list[Repeat] = []
+        self.gpu_memory: DeviceMemory | None = None
         self._last_repeat: dict[str, Repeat] = {}
         self._clock: dict[str, _Clock] = defaultdict(_Clock)
         self._listed: defaultdict[tuple[Stage, str], list[Trial]] = defaultdict(list)
@@ -210,6 +225,8 @@ class History:
             case SessionRow():
                 self.sessions = max(self.sessions, int(row.session.removeprefix("s")))
                 self.state = StudyState(row.state)
+                if self.state is StudyState.RUNNING and row.reason is not None:
+                    self.events.append(row)
 
     def _apply_trial(self, row: TrialRow) -> None:
         if row.trial not in self.trials:
@@ -221,12 +238,24 @@ class History:
         trial.session = row.session
         trial.reason = row.reason or ""
         trial.attempt = max(trial.attempt, row.attempt)
+        trial.crashes += row.setback == Setback.CRASH
+        trial.moves += row.setback == Setback.MOVE
+        trial.gpu_share = trial.gpu_share if row.gpu_share is None else row.gpu_share
+        if row.setback == Setback.MEMORY and trial.gpu_share is not None:
+            trial.least_share = larger_share(trial.gpu_share)
+        self._note_memory(row)
         self._paused_in[trial.arm] += (trial.state is TrialState.PAUSED) - (before is TrialState.PAUSED)
         if trial.state.is_final:
             del self._open[trial.name]
             self._open_in[trial.stage, trial.arm] -= 1
             for decision in trial.decisions.values():
                 self.rung(trial.arm, decision.bracket or 0, decision.rung).leave(trial.name)
+
+    def _note_memory(self, row: TrialRow) -> None:
+        if row.gpu_peak_bytes is not None and row.gpu_total_bytes:
+            self.gpu_memory = larger(
+                self.gpu_memory, DeviceMemory(peak_bytes=row.gpu_peak_bytes, total_bytes=row.gpu_total_bytes)
+            )
 
     def _add(self, row: TrialRow) -> None:
         coordinates = json.loads(row.coordinates or "{}")

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from search.capacity import unfit_here
 from search.consistency import WRITE_A_BASELINE, Found, meant, problems
 from search.errors import Mistake
 from search.explaining import explain, keys_in_file, variants
-from search.machine import Machine
 from search.settings import Resources
 from search.study import Study, is_switch
 from spaces import Axis, Scalar, SearchSpace, SpaceError
@@ -31,7 +31,7 @@ Section = TypeVar("Section", bound=BaseModel)
 
 
 def mistakes_of(
-    full: Mapping[str, Any], file: str, renamed: Mapping[str, str], *, unwritten: str | None, begun: bool
+    full: Mapping[str, Any], file: str, renamed: Mapping[str, str], *, unwritten: str | None, begun: bool, here: bool
 ) -> list[Mistake]:
     """Everything that is wrong with a study.
 
@@ -41,6 +41,7 @@ def mistakes_of(
         renamed: How to name keys that the user wrote otherwise: new prefix to old.
         unwritten: An arm that the user did not write, but gets by default.
         begun: Whether the study has begun, and this is an amendment.
+        here: Whether trials run on this machine, and must fit there.
     """
     found: dict[str, Mistake] = {}
 
@@ -74,7 +75,7 @@ def mistakes_of(
         for where, problem, remedy in problems(Study.model_validate(full), unwritten=unwritten, begun=begun):
             add(where, problem, remedy)
     resources = section(Resources, full.get("resources", {}))
-    for mistake in Machine.local(look_for_gpus=resources.gpus > 0).mistakes(resources):
+    for mistake in unfit_here(resources) if here else ():
         add(mistake.where, mistake.problem, mistake.remedy)
     return list(found.values())
 

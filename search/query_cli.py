@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.address import AddressOption, JobServer, address_of
 from search.errors import UsageError
 from search.options import ROOT, RootOption, StudyArgument, TextFormatOption
 from search.terminal import command_prefix, look
@@ -28,7 +29,10 @@ EXPORT_EPILOG = (
     "Examples: thermotune export digits-beta --format parquet | "
     "thermotune export digits-beta --format csv --table trials --output trials.csv"
 )
-STATUS_EPILOG = "Examples: thermotune status | thermotune status digits-beta"
+STATUS_EPILOG = (
+    "Examples: thermotune status | thermotune status digits-beta | "
+    "thermotune status digits-beta --address http://head:8265"
+)
 
 MOST_ROWS = 200
 """Rows of a table on a terminal; the other formats have no limit."""
@@ -103,9 +107,14 @@ def export(
 def status(
     study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="All of the root if left out.")] = None,
     root: RootOption = ROOT,
+    address: AddressOption = None,
     form: TextFormatOption = "table",
 ) -> None:
-    """Show where a study stands, or all studies of the root."""
+    """Show where a study stands, or all studies of the root; with a job server its jobs, or the job of a study."""
+    where = address_of(address)
+    if isinstance(where, JobServer):
+        _status_of_jobs(where.url, study, root, form)
+        return
     from results.facts import find_study
     from results.report import Format, render_status, render_statuses, statuses
     from results.report import status as status_of
@@ -117,6 +126,19 @@ def status(
     else:
         text = render_status(status_of(find_study(root, study), command=command), Format(form), **shown)
     typer.echo(text, nl=False)
+
+
+def _status_of_jobs(url: str, study: str | None, root: Place, form: str) -> None:
+    from results.report import Format
+    from search.jobs import jobs, server, standing
+
+    there = server.JobServer(url)
+    if study is None:
+        typer.echo(standing.render_jobs(there.jobs(), url, Format(form), look()), nl=False)
+        return
+    job = jobs.find(there, study, None if root == ROOT else root)
+    typer.echo(standing.sentence(job), err=True)
+    typer.echo(standing.render_study(there, job, Format(form), look()), nl=False)
 
 
 def _statement(words: list[str]) -> str:

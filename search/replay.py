@@ -24,6 +24,7 @@ from results.schema import (
     DecisionRow,
     EpochRow,
     SessionRow,
+    Setback,
     Stage,
     TrialRow,
     TrialState,
@@ -34,6 +35,7 @@ from search import warm_start
 from search.conductor import Conductor, Nowhere
 from search.differing import Difference, contradiction, differences
 from search.errors import ThermotuneError
+from search.failures import Failure
 from search.folder import versions
 from search.history import History, Trial
 from search.proposing import Known
@@ -236,7 +238,7 @@ class _Player:
             case TrialState.FAILED | TrialState.DIVERGED if _is_stopped(trial):
                 return self._reported(row.trial, trial.last_epoch)  # it ended before anything else could happen to it
             case TrialState.FAILED:
-                return _foreseen(lambda: self._conductor.failed(row.trial, row.error or ""))
+                return _foreseen(lambda: self._conductor.failed(row.trial, _failure(row)))
             case TrialState.DIVERGED:
                 divergence = {"epoch": trial.last_epoch, "reason": row.reason}
                 return self._reported(row.trial, trial.last_epoch, divergence=divergence)
@@ -250,10 +252,13 @@ class _Player:
         """What it would write when a worker reports an epoch that is on record, as after a restart."""
         lanes = self._history.trials[name].epochs.get(epoch, {})
         report = {
+            "attempt": self._history.trials[name].attempt,
             "attempt_start": epoch,
             "epochs": [{"epoch": epoch, "lane": lane} for lane in lanes],
             "divergence": divergence,
             "finished": finished,
+            "memory": None,
+            "out_of_memory": None,
         }
         return _foreseen(lambda: self._conductor.report(name, report))
 
@@ -265,6 +270,11 @@ def _foreseen(act: Callable[[], object]) -> AnyRow | None:
     except _Foreseen as foreseen:
         return foreseen.row
     return None
+
+
+def _failure(row: TrialRow) -> Failure:
+    """What happened to a trial that failed; in older records it had crashed, and a row did not say so."""
+    return Failure(setback=Setback(row.setback or Setback.CRASH), reason=row.reason or "", error=row.error)
 
 
 def _is_stopped(trial: Trial) -> bool:

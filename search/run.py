@@ -1,21 +1,16 @@
-"""Running a study on this machine, from the first time or from wherever its records end."""
+"""Running a study here or on a cluster, from the first time or from wherever its records end."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
-import secrets
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,42 +22,26 @@ from results.places import SCHEME, Place, RemotePath, reason, scratch
 from results.schema import Stage, StudyState, TrialState
 from results.store import RecordWriter, read_to_continue
 from results.store.writer import TROUBLE_S
+from search.address import Cluster, Here
 from search.budget import BudgetUsedUp, Meter, more
+from search.capacity import this_machine, unfit
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
+from search.doctor.cluster import preflight
 from search.errors import StoreAway, StudyBlocked, StudyFileError, ThermotuneError
 from search.folder import open_study, trained_teachers
 from search.history import History
-from search.machine import Machine
+from search.nodes import Fleet
 from search.progress import Progress
+from search.ray_session import joined_ray, local_ray
 from search.stop import Interrupted, Stop
 from search.taking_up import news, repeated
 from search.warm_start import known_for
 from trainables.loss_settings import RecipeWarning
 from trainables.storage import patiently
 
-OBJECT_STORE_BYTES = 128 * 2**20
-"""Little goes through Ray's object store: data sets are memory-mapped files."""
-
-RAY_STOP_S = 15.0
-"""Ray gets so long to stop; seconds."""
-RAY_TRIES = 3
-"""Ray gives up starting after 30 s, which a busy machine may need."""
-
-_QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: no output of Ray Tune's own
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning where a trial asks for no GPU
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # errors are kept in the records
-}
-_ENGINE = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every worker makes a virtual environment of its own under uv run
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records are ours
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Ray Tune's own snapshots are of no use here
-}
+_HERE = Here()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +77,23 @@ class Outcome:
         return cls(state, any(trial.state is TrialState.COMPLETED for trial in trained), reason, budget, mirror)
 
 
-def run(folder: Place, progress: Progress, *, farewell: str, verbose: bool = False) -> Outcome:
+def run(
+    folder: Place, progress: Progress, *, farewell: str, address: Here | Cluster = _HERE, verbose: bool = False
+) -> Outcome:
     """Runs a study until it is complete, or until a signal.
 
     Args:
         folder: Folder of the study.
         progress: The display; must be entered.
         farewell: What to say if Ray hangs after a signal and the process has to end on the spot.
+        address: Where trials run: on this machine, or on a cluster that this machine belongs to.
         verbose: Let Ray and Optuna say what they say.
 
     Raises:
         Held: Another driver works on the study.
         StudyFileError: No trial fits on this machine, or the data set is missing.
+        UsageError: There is no cluster at the address, or it does not know our token.
+        ClusterUnfit: Its machines do not share the root, or have other versions or data.
         StoreAway: The object store of the study has not answered for a long time.
         OSError: The records cannot be written to the disk; what was written stays.
     """
@@ -120,8 +104,8 @@ def run(folder: Place, progress: Progress, *, farewell: str, verbose: bool = Fal
     try:
         if stale is not None:
             progress.note(f"The last driver died without a word ({stale}); taking over.")
-        with Stop(farewell) as stop:
-            return _drive(folder, lock, progress, stop, verbose=verbose)
+        with Stop(farewell) as stop, contextlib.ExitStack() as until_the_end:
+            return _drive(folder, lock, progress, stop, until_the_end, address, verbose=verbose)
     except OSError as error:
         if isinstance(folder, Path) or error.errno is not None:  # errors of a store have no number
             raise
@@ -133,18 +117,33 @@ def run(folder: Place, progress: Progress, *, farewell: str, verbose: bool = Fal
         lock.release()
 
 
-def _drive(folder: Place, lock: StudyLock, progress: Progress, stop: Stop, *, verbose: bool) -> Outcome:
+def _drive(
+    folder: Place,
+    lock: StudyLock,
+    progress: Progress,
+    stop: Stop,
+    until_the_end: contextlib.ExitStack,
+    address: Here | Cluster,
+    *,
+    verbose: bool,
+) -> Outcome:
     amendment, study = open_study(folder)
     rows, newest_flush = read_to_continue(folder)
     history = History.fold(rows)
     session = f"s{history.sessions + 1:04d}"
     lock.name_session(session)
-    machine = Machine.local(look_for_gpus=study.resources.gpus > 0)
-    if mistakes := machine.mistakes(study.resources):
-        raise StudyFileError(mistakes)  # the study came from a larger machine
-    slots = machine.slots(study.resources)
+    machine = this_machine(look_for_gpus=study.resources.gpus > 0)
+    if isinstance(address, Here) and (found := unfit(machine, study.resources)):
+        raise StudyFileError(found)  # the study came from a larger machine
     writer = RecordWriter(folder, session=session, after=newest_flush, may_write=lock.confirm)
-    conductor = Conductor(study, history, writer, session=session, known=known_for(study, folder))
+    conductor = Conductor(
+        study,
+        history,
+        writer,
+        session=session,
+        known=known_for(study, folder),
+        tell=lambda text: progress.note(f"{text[0].upper()}{text[1:]}."),
+    )
     if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history, "nothing left to run")
     check_same(check_data(study), folder)
@@ -155,7 +154,17 @@ def _drive(folder: Place, lock: StudyLock, progress: Progress, stop: Stop, *, ve
         raise ThermotuneError(
             f"the budget of {study.name} must leave something to do; used: {spent}. {more(study.name, spent)}"
         )
-    facts = {"slots": slots, "amendment": amendment, **_session_facts()}
+    fleet = Fleet.of_machine(machine, study.resources)
+    if isinstance(address, Cluster):
+        try:
+            until_the_end.enter_context(joined_ray(address, progress, stop, verbose=verbose))
+        except Interrupted as interruption:
+            return Outcome.of(StudyState.INTERRUPTED, history, str(interruption))
+        fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources))
+        progress.phase("looking at the machines of the cluster")
+        for remark in preflight(study, folder.parent, fleet.nodes):
+            progress.note(remark)
+    facts = {"slots": fleet.fits(conductor.shares.usual), "amendment": amendment, **_session_facts(fleet)}
     for line in news(rows, facts["environment"], amendment):
         progress.note(line)
     conductor.session(StudyState.RUNNING, **facts)
@@ -177,43 +186,44 @@ def _drive(folder: Place, lock: StudyLock, progress: Progress, stop: Stop, *, ve
         if isinstance(folder, RemotePath) and lock.unreachable_s > TROUBLE_S:
             raise OSError(f"no answer for {lock.unreachable_s:.0f} s")  # and no row had to be written
         writer.flush_if_due()
-        progress.update()
+        progress.update(fleet.waits_for)
         return writer.waiting == 0
 
     sweep(folder, history)
     storage = scratch(folder) / "tune"
     shutil.rmtree(storage, ignore_errors=True)  # what Ray Tune of a killed session left behind
     stop.last_words = lambda name: close(StudyState.INTERRUPTED, name)
-    with contextlib.ExitStack() as until_the_end:
-        state, reason, used_up = StudyState.COMPLETED, "nothing left to run", False
-        try:
-            if not conductor.finished:
-                until_the_end.enter_context(_ray(machine, slots, progress, stop, verbose=verbose))
-                from search.tune import run_trials
+    state, reason, used_up = StudyState.COMPLETED, "nothing left to run", False
+    try:
+        if not conductor.finished:
+            if isinstance(address, Here):
+                until_the_end.enter_context(local_ray(machine, progress, stop, verbose=verbose))
+            from search.tune import run_trials
 
-                run_trials(
-                    conductor,
-                    folder,
-                    storage=storage,
-                    session=session,
-                    slots=slots,
-                    between_events=between_events,
-                    verbose=verbose,
-                )
-            if isinstance(folder, RemotePath):
-                patiently(writer.flush)
-            if not conductor.finished:
-                raise BudgetUsedUp(f"budget used up: {conductor.spent}")
-        except Interrupted as interruption:
-            state, reason = StudyState.INTERRUPTED, str(interruption)
-            used_up = isinstance(interruption, BudgetUsedUp)
-        except Exception as error:
-            if not lock.lost:
-                with contextlib.suppress(OSError, Held):  # the error itself may be that nothing can be written
-                    close(StudyState.INTERRUPTED, f"{type(error).__name__}: {error}"[:500])
-            raise
-        stop.done()
-        close(state, reason)  # before Ray stops, which takes seconds, and may never end where a signal hit Ray too
+            run_trials(
+                conductor,
+                folder,
+                storage=storage,
+                session=session,
+                fleet=fleet,
+                between_events=between_events,
+                verbose=verbose,
+            )
+        if isinstance(folder, RemotePath):
+            patiently(writer.flush)
+        if not conductor.finished:
+            raise BudgetUsedUp(f"budget used up: {conductor.spent}")
+    except Interrupted as interruption:
+        state, reason = StudyState.INTERRUPTED, str(interruption)
+        used_up = isinstance(interruption, BudgetUsedUp)
+    except Exception as error:
+        if not lock.lost:
+            with contextlib.suppress(OSError, Held):  # the error itself may be that nothing can be written
+                close(StudyState.INTERRUPTED, f"{type(error).__name__}: {error}"[:500])
+        raise
+    stop.done()
+    close(state, reason)  # before Ray stops, which takes seconds, and may never end where a signal hit Ray too
+    until_the_end.close()
     shutil.rmtree(storage, ignore_errors=True)
     sweep(folder, history)
     for line in repeated(history, session):
@@ -236,61 +246,11 @@ def _start_mirror(folder: Place, progress: Progress) -> subprocess.Popen[bytes] 
         )
 
 
-def _session_facts() -> dict[str, Any]:
-    environment = collect()
+def _session_facts(fleet: Fleet) -> dict[str, Any]:
+    environment = {**collect(), **fleet.facts}
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "command": shlex.join(environment["command"]),
         "environment": json.dumps(environment),
     }
-
-
-@contextlib.contextmanager
-def _ray(machine: Machine, slots: int, progress: Progress, stop: Stop, *, verbose: bool) -> Iterator[None]:
-    """A Ray of our own on this machine."""
-    progress.phase("starting Ray")
-    os.environ.update(_ENGINE)
-    os.environ.update({} if verbose else _QUIET)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
-    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
-    try:
-        _start_ray(machine, verbose=verbose)
-    except SystemExit:  # Ray's own answer to a SIGTERM while it starts
-        stop.request(signal.SIGTERM)
-    stop.listen()  # Ray puts a handler of its own in place
-    import ray
-
-    try:
-        stop.check()
-        yield
-    finally:
-        stopping = threading.Thread(target=ray.shutdown, daemon=True)
-        stopping.start()
-        stopping.join(RAY_STOP_S)
-
-
-def _start_ray(machine: Machine, *, verbose: bool) -> None:
-    import ray
-
-    for tries_left in reversed(range(RAY_TRIES)):
-        try:
-            ray.init(
-                address="local",  # a bare init joins any cluster that it finds on the machine
-                num_cpus=machine.cpus,
-                num_gpus=machine.gpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
-            return
-        except Exception as error:  # Ray raises errors of many kinds here
-            ray.shutdown()
-            if tries_left == 0:
-                raise ThermotuneError(
-                    f"Ray must start on this machine, and {RAY_TRIES} tries failed: {error}. "
-                    "Its logs are in the folder ray of the system's folder for temporary files"
-                ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -261,6 +262,11 @@ class Budget(Section):
     trials: int | None = Field(None, ge=1, description="trials begun, over all arms and stages")
 
 
+_ONE_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL = re.compile(rf"!?(?:{_ONE_LABEL}|in\({_ONE_LABEL}(?:, *{_ONE_LABEL})*\))")
+"""Selectors of Ray 2.60, whose labels are those of Kubernetes."""
+
+
 class Resources(Section):
     """What one trial takes, where it may run, and how often it may fail."""
 
@@ -270,7 +276,7 @@ class Resources(Section):
         default_factory=dict, description="custom resources of a trial, as ray start --resources names them"
     )
     labels: dict[str, str] = Field(
-        default_factory=dict, description="labels of the nodes to run on, as ray start --labels gives them"
+        default_factory=dict, description="labels of the nodes to run on: a, !a, in(a,b) or !in(a,b)"
     )
     placement: Literal["spread", "pack"] = Field(
         "spread", description="on a cluster: spread trials over the nodes, or pack them on as few as possible"
@@ -280,6 +286,14 @@ class Resources(Section):
     )
     max_concurrent: int | None = Field(None, ge=1, description="trials at once; null: as many as fit")
     max_failures: int = Field(3, ge=0, description="restarts of a trial after a crash of its worker")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_as_ray_reads_them(cls, labels: dict[str, str]) -> dict[str, str]:
+        for key, wanted in labels.items():
+            if not _LABEL.fullmatch(wanted):
+                raise ValueError(f"{key} must be a label, or !a, in(a,b) or !in(a,b) of labels, got {wanted!r}")
+        return {key: wanted.replace(" ", "") for key, wanted in labels.items()}  # Ray 2.60 takes " b" for the label
 
     @model_validator(mode="after")
     def _processes_fit(self) -> Resources:

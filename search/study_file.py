@@ -52,12 +52,13 @@ def packaged() -> dict[str, str]:
     }
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
+def load(source: str, overrides: Sequence[str] = (), *, here: bool = True) -> LoadedStudy:
     """The study that a file or a packaged name holds.
 
     Args:
         source: Path of a YAML file, or the name of a packaged study.
         overrides: ``key=value`` with a dotted key and a YAML value; these win over the file.
+        here: Whether trials run on this machine, and must fit there.
 
     Raises:
         UsageError: There is no such study, or an override is not ``key=value``.
@@ -74,7 +75,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> LoadedStudy:
         raise StudyFileError(expanded.mistakes)
     full, renamed = _with_defaults(expanded.raw, expanded.apart)
     unwritten = None if "arms" in merged or "baseline" in merged else "baseline"
-    study, said = checked(full, path.name, renamed, unwritten=unwritten)
+    study, said = checked(full, path.name, renamed, unwritten=unwritten, here=here)
     return LoadedStudy(study, _origins(study, raw, flags, expanded.origins), said)
 
 
@@ -85,6 +86,7 @@ def checked(
     *,
     unwritten: str | None = None,
     begun: bool = False,
+    here: bool = True,
 ) -> tuple[Study, tuple[str, ...]]:
     """The study that these values give, if nothing is wrong with them.
 
@@ -94,6 +96,7 @@ def checked(
         renamed: How to name keys there that the user wrote otherwise: new prefix to old.
         unwritten: An arm that the user did not write, but gets by default.
         begun: Whether the study has begun: its points were checked then, and an amendment may leave some outside.
+        here: Whether trials run on this machine, and must fit there.
 
     Returns:
         The study with all its defaults, and remarks on what is possible but hardly wanted.
@@ -108,7 +111,7 @@ def checked(
             wrong_rule = []
         except SpaceError as error:
             wrong_rule = [Mistake(f"{file}: space.optimizer.lr", str(error))]
-        mistakes = [*wrong_rule, *mistakes_of(full, file, renamed, unwritten=unwritten, begun=begun)]
+        mistakes = [*wrong_rule, *mistakes_of(full, file, renamed, unwritten=unwritten, begun=begun, here=here)]
         if mistakes:
             raise StudyFileError(list({mistake.where: mistake for mistake in reversed(mistakes)}.values())[::-1])
         study = Study.model_validate(full).resolved()

@@ -9,6 +9,9 @@ from typing import TypedDict
 from results.places import Place
 from search.options import ROOT, ROOT_VARIABLE
 
+SERVER_VARIABLE = "THERMOTUNE_JOB_SERVER"
+"""Set in a job: the job server through which the user sent it."""
+
 ROOT_OF_ENVIRONMENT = os.environ.get(ROOT_VARIABLE)
 """What the user's shell says, which need not be repeated in the commands that we print."""
 
@@ -33,3 +36,15 @@ def command_prefix(root: Place) -> str:
     called = "uv run thermotune" if "UV_RUN_RECURSION_DEPTH" in os.environ else "thermotune"
     given = root != ROOT and str(root) != ROOT_OF_ENVIRONMENT
     return f"{called} --root {shlex.quote(str(root))}" if given else called
+
+
+def resume_command(root: Place, study: str, server: str | None = os.environ.get(SERVER_VARIABLE)) -> str:
+    """The command with which the user continues a study, on the cluster where it runs.
+
+    Args:
+        root: Of the study.
+        study: Its name.
+        server: Job server of that cluster; in a job the one that it was sent through.
+    """
+    command = f"{command_prefix(root)} resume {study}"
+    return f"{command} --address {server}" if server else command

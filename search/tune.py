@@ -1,39 +1,62 @@
 """The Ray Tune shells of the conductor: a searcher that asks it what to run, a scheduler that tells it what happened.
 
-Ray Tune moves the trials between processes, restarts crashed workers and reuses live ones. It decides nothing, and
-what it writes for itself is disposable: a resumed study is rebuilt from the records.
+Ray Tune starts workers, drives them and reuses live ones. It decides nothing: what becomes of a trial whose worker
+crashed or was lost, the conductor says, and a trial that goes on is a new one to Ray Tune. What it writes for itself
+is disposable: a resumed study is rebuilt from the records.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+import ray
+from ray import cloudpickle, tune
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.error import TuneError
+from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from results.places import Place
-from results.schema import Stage, Verdict
+from results.schema import Setback, Stage, Verdict
 from search.checkpoints import checkpoint_folder, drop_checkpoints
 from search.conductor import Conductor
+from search.failures import Failure, failure_of
 from search.folder import shelf_of
 from search.history import Trial
+from search.nodes import Change, Fleet, node_of
+from search.placement import request_for
 from search.settings import REPORT_EVERY_S
 from search.study import Study
-from search.worker import PlacedStudyTrial
+from search.worker import trainable_of
 from trainables.recipe import Recipe
 from trainables.teachers import in_order
 from trainables.trial import PLACEHOLDER, REPORT_KEY
 
 KEEP_WORKER_S = 30.0
 """An idle worker waits at most so long for the next stage; seconds."""
+
+
+class ActorManager(RayActorManager):  # type: ignore[misc]  # Ray is untyped here
+    """Ray Tune's own, but for one thing: an actor may also end because its node was short of memory.
+
+    Where Ray's memory monitor ends a worker in the middle of a call, the error is none that Ray Tune expects of an
+    actor, and it ends the whole run (Ray 2.60). Here it is an error of the actor like others.
+    """
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        if not isinstance(exception, RayActorError | RayTaskError):
+            error = RayActorError(error_msg=str(exception))
+            error.cause = exception
+            exception = error
+        super()._actor_task_failed(tracked_actor_task, exception)
 
 
 class FirstError:
@@ -59,14 +82,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
     starting new ones costs seconds, most of them for importing torch: a placeholder keeps a worker for a while.
     """
 
-    def __init__(self, conductor: Conductor, folder: Place, slots: int, first_error: FirstError) -> None:
+    def __init__(self, conductor: Conductor, folder: Place, fleet: Fleet, first_error: FirstError) -> None:
         super().__init__()
         self._conductor = conductor
         self._folder = folder
-        self._slots = slots
+        self._fleet = fleet
         self._first_error = first_error
         self._placeholders: set[str] = set()
-        self._placeholders_left = slots
+        self._placeholders_left = self._slots
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The configuration of the next trial; None while there is none, FINISHED when there never will be."""
@@ -84,6 +107,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
         self._placeholders_left -= 1
         self._placeholders.add(trial_id)
         return dict(PLACEHOLDER)
+
+    @property
+    def _slots(self) -> int:
+        return self._fleet.slots(self._conductor.shares.usual)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Frees the slot of a placeholder; of trials the conductor knows, since it gave the verdict."""
@@ -103,15 +130,22 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
     """
 
     def __init__(
-        self, conductor: Conductor, folder: Place, between_events: Callable[[], bool], first_error: FirstError
+        self,
+        conductor: Conductor,
+        folder: Place,
+        fleet: Fleet,
+        between_events: Callable[[], bool],
+        first_error: FirstError,
     ) -> None:
         super().__init__()
         self._conductor = conductor
         self._folder = folder
+        self._fleet = fleet
         self._between_events = between_events
         self._first_error = first_error
         self._started: set[str] = set()
-        self._crashes: Counter[str] = Counter()
+        self._node_of: dict[str, str] = {}
+        self._sent_away: set[str] = set()
         self._ended: list[Trial] = []
 
     def choose_trial_to_run(self, controller: Any) -> TuneTrial | None:  # Any: Ray's controller is untyped
@@ -129,7 +163,32 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
                 self._started.add(tune_trial.trial_id)
                 with self._first_error.kept():
                     self._conductor.started(tune_trial.config["trial"])
+                if self._fleet.watched:
+                    self._node_of[tune_trial.trial_id] = node_of(tune_trial.temporary_state.ray_actor)
+        with self._first_error.kept():
+            for change in self._fleet.changes():
+                sentence = change.sentence(self._trials_on(change), self._fits)
+                self._conductor.event(sentence, slots=self._fits)
         return None
+
+    @property
+    def _fits(self) -> int:
+        return self._fleet.fits(self._conductor.shares.usual)
+
+    def _trials_on(self, change: Change) -> int:
+        """How many trials a change concerns; those that were on a lost node are on none from then on."""
+        concerned = [name for name, node in self._node_of.items() if node == change.node.id]
+        if change.is_end:
+            for name in concerned:
+                del self._node_of[name]
+        return len(concerned)
+
+    def on_trial_add(self, controller: object, tune_trial: TuneTrial) -> None:
+        """Asks for what the trial needs: a larger share of a GPU where it, or every later one, lacked memory."""
+        resources, shares = self._conductor.study.resources, self._conductor.shares
+        gpus = shares.of(tune_trial.config["trial"]) if tune_trial.config != PLACEHOLDER else shares.usual
+        packed = self._fleet.watched and resources.placement == "pack"
+        tune_trial.update_resources(request_for(resources, gpus, packed=packed))
 
     def on_trial_result(self, controller: object, tune_trial: TuneTrial, result: dict[str, Any]) -> str:
         """CONTINUE or STOP."""
@@ -139,36 +198,45 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
                 return str(TrialScheduler.CONTINUE if wait else TrialScheduler.STOP)
             name = tune_trial.config["trial"]
             if self._conductor.report(name, result[REPORT_KEY][0]) is Verdict.CONTINUE:
+                if self._fleet.is_leaving(self._node_of.get(tune_trial.trial_id)):
+                    self._send_away(tune_trial)
                 return str(TrialScheduler.CONTINUE)
+            self._node_of.pop(tune_trial.trial_id, None)
             self._ended.append(self._conductor.history.trials[name])
         return str(TrialScheduler.STOP)
 
-    def on_trial_error(self, controller: object, tune_trial: TuneTrial) -> None:
-        """A worker crashed. Either Ray Tune starts the trial again by itself, or we decide whether to.
+    def _send_away(self, tune_trial: TuneTrial) -> None:
+        """Ends a worker that has just written a checkpoint: its node will be taken away. We hear of it as an error."""
+        self._sent_away.add(tune_trial.trial_id)
+        ray.kill(tune_trial.temporary_state.ray_actor)
 
-        Ray Tune gives a trial up that crashed more often than allowed, but also one whose reused worker crashes
-        before it begins, at the first time. Its status tells: where it goes on, it is ERROR for a moment.
-        """
-        self._started.discard(tune_trial.trial_id)
+    def on_trial_error(self, controller: object, tune_trial: TuneTrial) -> None:
+        """A worker raised an exception or was lost, also before it began: Ray Tune is done with this start of it."""
         if tune_trial.config == PLACEHOLDER:
             return
         name = tune_trial.config["trial"]
-        self._crashes[name] += 1
-        if tune_trial.status == TuneTrial.ERROR:
-            return
+        failure = failure_of(*_error_of(tune_trial), node=tune_trial.last_result.get("hostname"))
+        sent_away = tune_trial.trial_id in self._sent_away
+        if sent_away:
+            failure = Failure(setback=Setback.MOVE, reason="its node will be taken away")
+        if sent_away or failure.setback is not Setback.MOVE:  # those of a lost node count when its loss is noticed
+            self._node_of.pop(tune_trial.trial_id, None)
         with self._first_error.kept():
-            if self._crashes[name] <= self._conductor.study.resources.max_failures:
-                self._conductor.release(name)
-            else:
-                self._conductor.failed(name, _error_of(tune_trial))
-                self._ended.append(self._conductor.history.trials[name])
+            self._conductor.lost(name, failure)
+            self._ended.append(self._conductor.history.trials[name])
 
 
-def _error_of(tune_trial: TuneTrial) -> str:
-    """The traceback of a crashed worker. Ray Tune's own getter looks where the file is only after a synchronisation."""
-    with contextlib.suppress(OSError, TypeError):  # a worker that was killed leaves no file
-        return Path(tune_trial.error_file).read_text(encoding="utf-8", errors="replace").strip()
-    return "the worker was lost"
+def _error_of(tune_trial: TuneTrial) -> tuple[BaseException | None, str]:
+    """What Ray Tune keeps of a failure, as it is and as text.
+
+    Its own getters look where the files are only after a synchronisation.
+    """
+    error, text = None, ""
+    with contextlib.suppress(Exception):  # an exception of any library need not survive pickling
+        error = cloudpickle.loads(Path(tune_trial.pickled_error_file).read_bytes())
+    with contextlib.suppress(OSError, TypeError):
+        text = Path(tune_trial.error_file).read_text(encoding="utf-8", errors="replace")
+    return error, text
 
 
 def trial_config(study: Study, trial: Trial, folder: Place) -> dict[str, Any]:
@@ -178,6 +246,7 @@ def trial_config(study: Study, trial: Trial, folder: Place) -> dict[str, Any]:
     names = [trial.arm] if taught else Recipe.model_validate(trial.recipe).names
     return {
         "trial": trial.name,
+        "attempt": trial.attempt + 1,
         "recipe": trial.recipe,
         "seeds": trial.seeds,
         "return_at": list(study.rule.rungs(study.rule.bracket(trial.number))) if explore else [],
@@ -202,7 +271,7 @@ def run_trials(
     *,
     storage: Path,
     session: str,
-    slots: int,
+    fleet: Fleet,
     between_events: Callable[[], bool],
     verbose: bool,
 ) -> None:
@@ -213,7 +282,7 @@ def run_trials(
         folder: Folder of the study.
         storage: Folder of this machine for Ray Tune's own files.
         session: Name of the driver session.
-        slots: Trials at once.
+        fleet: Says how many trials to ask for at once, and what happens to nodes.
         between_events: Called about ten times a second or more; says whether all rows are safe. An exception from it
             ends the run.
         verbose: Let Ray Tune print its tables.
@@ -223,18 +292,18 @@ def run_trials(
         Held: Another driver has taken the study over.
         TuneError: Ray Tune itself failed.
     """
-    resources = conductor.study.resources
     first_error = FirstError()
+    tune_controller.RayActorManager = ActorManager
+    os.environ["RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE"] = "1"  # else Ray Tune starts a trial again by itself
     try:
         tune.run(
-            PlacedStudyTrial,
+            trainable_of(conductor.study.resources.ranks),
             name=session,
             storage_path=str(storage),
-            search_alg=StudySearcher(conductor, folder, slots, first_error),
-            scheduler=StudyScheduler(conductor, folder, between_events, first_error),
-            resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
+            search_alg=StudySearcher(conductor, folder, fleet, first_error),
+            scheduler=StudyScheduler(conductor, folder, fleet, between_events, first_error),
             num_samples=-1,
-            max_failures=resources.max_failures,
+            max_failures=0,  # restarts are ours
             reuse_actors=True,
             raise_on_failed_trial=False,
             verbose=2 if verbose else 0,

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from results.places import place
+from trainables.distributed import DistributedTrial
 from trainables.trial import StudyTrial
+
+
+def trainable_of(ranks: int) -> type[StudyTrial]:
+    """The trial for Ray Tune: of one process, or of several that train it together."""
+    return PlacedStudyTrial if ranks == 1 else PlacedDistributedTrial
 
 
 class PlacedStudyTrial(StudyTrial):
     """A trial whose checkpoints and teachers may lie on an object store, where any machine finds them."""
+
+    place = staticmethod(place)
+
+
+class PlacedDistributedTrial(DistributedTrial):
+    """The same of a trial that several processes train together."""
 
     place = staticmethod(place)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -69,14 +69,18 @@ class RayCluster:
             cpus: That it offers.
             prefix: A command to start it under, for example one that gives it a file system of its own.
         """
-        before = len(self._alive())
-        self._start(f"--address={self.address}", f"--num-cpus={cpus}", *arguments, prefix=prefix)
-        deadline = time.monotonic() + START_S
-        while len(self._alive()) <= before:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"node {len(self.nodes) - 1} did not join: {self.log()[-3000:]}")
-            time.sleep(0.2)
-        return len(self.nodes) - 1
+        for _ in range(TRIES):  # Ray gives up after 30 s, which a busy machine may need
+            number = len(self.nodes)
+            own = self._temp / f"n{number}"  # in a shared one Ray would unpack a job's code over that of the others
+            where = (f"--address={self.address}", f"--temp-dir={own}")
+            self._start(*where, f"--num-cpus={cpus}", *arguments, prefix=prefix)
+            log = self.home / f"ray-node-{number}.log"
+            while self.nodes[-1].poll() is None:
+                if "Ray runtime started" in log.read_text():
+                    return number
+                time.sleep(0.2)
+            _kill_tree(self.nodes.pop())
+        raise TimeoutError(f"node {number} did not join: {log.read_text()[-3000:]}")
 
     def kill_node(self, number: int) -> None:
         """Ends all processes of a node at once, as when its machine loses power."""
@@ -101,7 +105,8 @@ class RayCluster:
         with log.open("w") as stream:
             process = subprocess.Popen(
                 [*prefix, RAY, "start", *arguments, "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--block",
-                 f"--object-store-memory={128 * 2**20}"],
+                 f"--object-store-memory={128 * 2**20}",
+                 f"--dashboard-agent-listen-port={_free_port()}"],  # Ray's own is one for all clusters of a machine
                 stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True, cwd=self.home,
                 env={**self.environment, **self._variables},
             )  # fmt: skip
@@ -120,13 +125,6 @@ class RayCluster:
     def _get(self, path: str):
         request = Request(self.jobs + path, headers={"Authorization": f"Bearer {self.token}"})
         return urlopen(request, timeout=5)
-
-    def _alive(self) -> list[Mapping[str, object]]:
-        import json
-
-        with self._get("/api/v0/nodes?detail=0") as answer:
-            listed = json.load(answer)["data"]["result"]["result"]
-        return [node for node in listed if node["state"] == "ALIVE"]
 
 
 @contextlib.contextmanager
@@ -149,9 +147,12 @@ def ray_cluster(home: Path, *, nodes: int = 0, head_cpus: int = 2, **variables: 
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that stays free for the seconds until its server is up: none that the system gives to whoever asks."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # Ray's workers take those below, the system those above
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _kill_tree(process: subprocess.Popen[bytes]) -> None:

@@ -50,6 +50,22 @@ def misfits_of_kind(recipe: Recipe, name: str, kind: Kind, storage: Storage | No
     return found
 
 
+def misfits_of_ranks(recipe: Recipe, ranks: int) -> list[str]:
+    """Why so many processes cannot train a recipe together.
+
+    Args:
+        recipe: One training run.
+        ranks: Processes that share every batch; 1 for a trial of one process.
+    """
+    size = recipe.batch_size
+    if size % ranks == 0:
+        return []
+    return [
+        f"batch_size, of which {ranks} processes get a share each, must be a multiple of {ranks}, got {size}; "
+        f"take {max(1, round(size / ranks)) * ranks}"
+    ]
+
+
 def _for_streamed_only(recipe: Recipe, name: str) -> Iterator[str]:
     for path, value, nothing in (
         ("image_size", recipe.image_size, None),

@@ -93,6 +93,18 @@ class Compute(Part):
     )
     channels_last: bool = Field(True, description="lay images out with the channels innermost, which is faster")
     compile: bool = Field(False, description="compile the network with torch.compile; takes seconds to minutes")
+    sync_batch_norm: bool = Field(
+        False,
+        description="with strategy ddp: normalise over the whole batch, not over the share of each process; slower",
+    )
+
+    @model_validator(mode="after")
+    def _norms_talk(self) -> Compute:
+        if self.compile and self.sync_batch_norm:
+            raise ValueError(
+                "compile must be false with sync_batch_norm, in whose norms the processes wait for each other, got true"
+            )
+        return self
 
 
 class Diagnostics(Part):

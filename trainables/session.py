@@ -9,13 +9,17 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
+from trainables.memory import measured
 from trainables.recipe import Recipe, Teacher
 from trainables.storage import Folder
 from trainables.teachers import Shelf, in_order
+
+if TYPE_CHECKING:
+    from trainables.engine.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,7 @@ class TrialConfig:
 
     Attributes:
         trial: Name, for example t0001.
+        attempt: Which start of the trial it is, from 1; every report says it.
         recipe: As ``Recipe.model_dump()`` gives it; missing keys take their defaults.
         seeds: One for each lane.
         return_at: Epochs after which :meth:`TrialSession.advance` returns at the latest (the rungs).
@@ -44,6 +49,7 @@ class TrialConfig:
     trial: str
     recipe: dict[str, Any]  # Any: JSON; checked as a Recipe
     seeds: tuple[int, ...]
+    attempt: int = 1
     return_at: tuple[int, ...] = ()
     report_every_s: float = 1.0
     test: bool = False
@@ -79,19 +85,26 @@ _CONFIG = TypeAdapter(TrialConfig)
 
 
 class TrialSession:
-    """Trains one trial in pieces. A new session with the same config goes on where the last checkpoint stands."""
+    """Trains one trial in pieces. A new session with the same config goes on where the last checkpoint stands.
 
-    def __init__(self, config: TrialConfig, place: Callable[[str], Folder] = Path) -> None:
+    Where several processes train the trial together, each has a session, and all are asked for the same at the same
+    time. Rank 0 alone reads and writes checkpoints and teachers, and its reports count; what it read, it tells the
+    others. A checkpoint does not depend on the number of processes.
+    """
+
+    def __init__(self, config: TrialConfig, place: Callable[[str], Folder] = Path, ranks: Ranks | None = None) -> None:
         """Builds the run and restores the newest checkpoint that belongs to it.
 
         Args:
             config: The trial.
             place: Turns the folders that it names into what can be read and written.
+            ranks: Who trains together; None for this process alone.
 
         Raises:
             pydantic.ValidationError: The recipe is not valid.
             ValueError: Its model, data set or seeds are not, or a teacher that it needs is not on the shelf.
             OSError: The object store of a folder did not answer for a long time.
+            RankLost: Another process of the trial does not answer.
         """
         import torch  # here and below: the driver imports this module, and torch costs seconds
 
@@ -100,6 +113,7 @@ class TrialSession:
         torch.set_num_threads(config.threads)
         recipe = Recipe.model_validate(config.recipe)
         self._config = config
+        self._ranks = ranks
         self._teachers = {name: Teacher.model_validate(values) for name, values in config.teachers.items()}
         self._shelf = None if config.shelf is None else Shelf(place(config.shelf))
         self._folder = None if config.checkpoints is None else place(config.checkpoints)
@@ -114,6 +128,7 @@ class TrialSession:
             teachers=self._teachers,
             shelf=self._shelf,
             workers=config.workers,
+            ranks=ranks,
         )
         self._digest = _digest(recipe, config, self._teachers, self._training.data.packed.digest)
         self._rows: list[dict[str, Any]] = []
@@ -127,13 +142,15 @@ class TrialSession:
         missed the last ones, and decides about them first. At the end of the run nothing more is trained.
 
         Returns:
-            ``trial``; ``attempt_start``, the epoch from which this session started; ``epochs``, the new rows with
-            ``epoch``, ``lane``, ``seed``, ``epoch_time_s`` and ``metrics``; ``divergence``, None or a dict of
-            ``epoch``, ``step``, ``lane`` and ``reason``; ``finished``, whether the run came to its end without one. A
-            teacher is on the shelf before its run is reported as finished.
+            ``trial``; ``attempt``; ``attempt_start``, the epoch from which this session started; ``epochs``, the new
+            rows with ``epoch``, ``lane``, ``seed``, ``epoch_time_s`` and ``metrics``; ``divergence``, None or a dict of
+            ``epoch``, ``step``, ``lane`` and ``reason``; ``finished``, whether the run came to its end without one;
+            ``memory``, None or ``peak_bytes`` and ``total_bytes`` of its GPU; ``out_of_memory``, None. A teacher is on
+            the shelf before its run is reported as finished.
 
         Raises:
             OSError: A trained teacher cannot be put on the shelf.
+            RankLost: Another process of the trial does not answer.
         """
         if self._restored:
             self._restored = False
@@ -144,23 +161,28 @@ class TrialSession:
         while not training.finished and training.divergence is None:
             self._rows += [asdict(report) for report in training.train_epoch()]
             waited = time.monotonic() - started
-            if training.epoch in self._config.return_at or waited >= self._config.report_every_s:
+            enough = training.epoch in self._config.return_at or waited >= self._config.report_every_s
+            if enough if self._ranks is None else self._ranks.agreed(enough):
                 break
-        if len(self._rows) > known:
+        if len(self._rows) > known and self._leads:
             self._save()
         return self._report(self._rows[known:])
 
     def _report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        if self._training.finished and self._config.publish is not None:
+        if self._training.finished and self._config.publish is not None and self._leads:
             self._publish(self._config.publish)
         divergence = self._training.divergence
         return {
-            "trial": self._config.trial,
+            **_without_epochs(self._config),
             "attempt_start": self._attempt_start,
             "epochs": list(rows),
             "divergence": None if divergence is None else asdict(divergence),
             "finished": self._training.finished,
         }
+
+    @property
+    def _leads(self) -> bool:
+        return self._ranks is None or self._ranks.leads
 
     def _publish(self, name: str) -> None:
         from trainables.engine.teaching import publish
@@ -192,12 +214,40 @@ class TrialSession:
             return False
         from trainables import checkpoint
 
-        payload = checkpoint.load_newest(self._folder, lambda found: found.get("digest") == self._digest)
+        payload = None
+        if self._leads:
+            payload = checkpoint.load_newest(self._folder, lambda found: found.get("digest") == self._digest)
+        if self._ranks is not None:
+            payload = self._ranks.agreed(payload)
         if payload is None:
             return False
         self._training.load_state_dict(payload["training"])
         self._rows = list(payload["rows"])
         return True
+
+
+def out_of_memory(config: TrialConfig, message: str) -> dict[str, Any]:
+    """The report of a session that ended because memory was lacking: no epoch, and what was said.
+
+    Args:
+        config: The trial.
+        message: As trainables.memory.shortage gives it.
+    """
+    return _without_epochs(config) | {"out_of_memory": message}
+
+
+def _without_epochs(config: TrialConfig) -> dict[str, Any]:
+    memory = measured(config.device)
+    return {
+        "trial": config.trial,
+        "attempt": config.attempt,
+        "attempt_start": 0,
+        "epochs": [],
+        "divergence": None,
+        "finished": False,
+        "memory": None if memory is None else asdict(memory),
+        "out_of_memory": None,
+    }
 
 
 def _digest(recipe: Recipe, config: TrialConfig, teachers: Mapping[str, Teacher], data: str) -> str:

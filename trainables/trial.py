@@ -1,16 +1,21 @@
-"""The trial as Ray Tune sees it; the only module here that knows ray."""
+"""The trial as Ray Tune sees it; with ``distributed`` the only module here that knows ray."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune import Trainable
 
-from trainables.session import TrialConfig, TrialSession
+from trainables.memory import let_go, shortage
+from trainables.session import TrialConfig, TrialSession, out_of_memory
 from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    from trainables.engine.ranks import Ranks
 
 REPORT_KEY = "report"
 """Key of a step's result; its value is a list with the one report, because Ray Tune flattens nested mappings."""
@@ -30,12 +35,18 @@ class StudyTrial(Trainable):  # type: ignore[misc]  # ray is not typed
     """
 
     place: Callable[[str], Folder] = Path
+    ranks: Ranks | None = None  # who trains together; None for this process alone
 
     def setup(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
         """Starts or continues the trial of a config as ``TrialConfig.to_dict`` gives it, or ``PLACEHOLDER``."""
         _use_one_interop_thread()
+        self._config = None if config == PLACEHOLDER else TrialConfig.from_dict(config)
         self._session = None  # the last trial's memory and processes go before the next one's come
-        self._session = None if config == PLACEHOLDER else TrialSession(TrialConfig.from_dict(config), self.place)
+        self._shortage: str | None = None
+        if self._config is not None:
+            let_go(self._config.device)
+            with self._short_of_memory():
+                self._session = TrialSession(self._config, self.place, self.ranks)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turns the actor to another trial; always possible."""
@@ -47,11 +58,30 @@ class StudyTrial(Trainable):  # type: ignore[misc]  # ray is not typed
         self._session = None
 
     def step(self) -> dict[str, Any]:
-        """The next report, as :meth:`TrialSession.advance` gives it, under ``REPORT_KEY``."""
-        if self._session is None:
+        """The next report, as :meth:`TrialSession.advance` gives it, under ``REPORT_KEY``.
+
+        Where memory is lacking, the report says so, and the actor is sound for the next trial.
+        """
+        if self._config is None:
             time.sleep(PLACEHOLDER_STEP_S)
             return {}
-        return {REPORT_KEY: [self._session.advance()]}
+        if self._session is not None:
+            with self._short_of_memory():
+                return {REPORT_KEY: [self._session.advance()]}
+        report = out_of_memory(self._config, self._shortage or "")
+        self._session = None
+        let_go(self._config.device)
+        return {REPORT_KEY: [report]}
+
+    @contextlib.contextmanager
+    def _short_of_memory(self) -> Iterator[None]:
+        """Lets an error that says so pass as a report; any other goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._shortage = shortage(error)
+            if self._shortage is None:
+                raise
 
 
 def _use_one_interop_thread() -> None:

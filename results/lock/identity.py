@@ -51,13 +51,18 @@ class Holder:
         return max(0.0, time.time() - self.heartbeat)
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this machine."""
+        return self.host == socket.gethostname() and self.machine in ("", machine())
+
+    @property
     def is_alive(self) -> bool:
         """Whether the holder must still be taken for working: on this machine its process lives, elsewhere it beats."""
         return self.is_alive_at(self.heartbeat_age_s)
 
     def is_alive_at(self, age_s: float) -> bool:
         """The same, where somebody else's clock told the age of the last sign of life."""
-        if self.host != socket.gethostname() or self.machine not in ("", machine()):
+        if not self.is_here:
             return age_s <= STALE_AFTER_S
         try:
             process = psutil.Process(self.pid)

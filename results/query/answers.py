@@ -29,6 +29,10 @@ class Trial:
     """Starts so far."""
     restarts: int
     """Starts after a worker or a driver was lost; going on after a pause is none."""
+    crashes: int
+    """Starts that ended because the worker raised an exception or died."""
+    moves: int
+    """Starts that ended because the node was lost or taken away."""
     epochs: int
     """Visible epochs trained."""
     value: float | None

@@ -74,8 +74,8 @@ class StudyView:
     def trials(self) -> tuple[Trial, ...]:
         """All trials in order of proposal."""
         names = [
-            "trial", "arm", "stage", "number", "state", "attempt", "restarts", "epochs", "value", "last_value",
-            "source", "seeds", "coordinates", "params", "recipe", "origin", "audited", "reason", "error",
+            "trial", "arm", "stage", "number", "state", "attempt", "restarts", "crashes", "moves", "epochs", "value",
+            "last_value", "source", "seeds", "coordinates", "params", "recipe", "origin", "audited", "reason", "error",
             "created_at", "started_at", "ended_at", "mean_epoch_time_s", "train_time_s",
         ]  # fmt: skip
         trials = []

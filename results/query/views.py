@@ -24,8 +24,8 @@ FINAL = ", ".join(f"'{state}'" for state in TrialState if state.is_final)
 """SQL list of the final states of a trial."""
 
 _OWN_COLUMNS = {
-    *columns(TrialRow.table).names, "restarts", "last_value", "created_at", "started_at", "ended_at",
-    "mean_epoch_time_s", "train_time_s", "is_reference", "leads", "metric", "mode", "test_value",
+    *columns(TrialRow.table).names, "restarts", "crashes", "moves", "last_value", "created_at", "started_at",
+    "ended_at", "mean_epoch_time_s", "train_time_s", "is_reference", "leads", "metric", "mode", "test_value",
 }  # fmt: skip
 
 _RESTARTED = """
@@ -54,15 +54,24 @@ times as (
     select study, trial, min(reported_at) filter (state = 'RUNNING') as started_at,
            count(*) filter (state = 'RUNNING' and before = 'PAUSED') as promoted
     from runs group by all
+),
+setbacks as (
+    select study, trial, count(*) filter (setback = 'CRASH') as crashes, count(*) filter (setback = 'MOVE') as moves,
+           arg_max(gpu_share, seq) as gpu_share, max(gpu_peak_bytes) as gpu_peak_bytes,
+           max(gpu_total_bytes) as gpu_total_bytes
+    from all_trials group by all
 )
 select study, trial, first.arm, first.stage, first.number, last.state, last.attempt,
-       greatest(0, last.attempt - 1 - coalesce(times.promoted, 0)) as restarts,
+       greatest(0, last.attempt - 1 - coalesce(times.promoted, 0)) as restarts, crashes, moves,
        last.epochs, last.value, first.source, first.seeds, first.coordinates, first.params, first.recipe, first.origin,
-       coalesce(first.audited = 1, false) as audited, last.reason, last.error,
+       coalesce(first.audited = 1, false) as audited,
+       case when last.state in ({final}) then last.reason end as reason,
+       case when last.state in ({final}) then last.error end as error,
+       setbacks.gpu_share, setbacks.gpu_peak_bytes, setbacks.gpu_total_bytes,
        make_timestamp(epoch_us(first.reported_at)) as created_at,
        make_timestamp(epoch_us(times.started_at)) as started_at,
        case when last.state in ({final}) then make_timestamp(epoch_us(last.reported_at)) end as ended_at, first.seq
-from first join last using (study, trial) left join times using (study, trial)
+from first join last using (study, trial) join setbacks using (study, trial) left join times using (study, trial)
 order by study, first.seq;
 """
 
@@ -119,9 +128,10 @@ from ranges group by study, trial, session, range;
 create view sessions as
 with said as (
     select study, session, arg_max(state, seq) as state, max(seq) as seq, min(reported_at) as started_at,
-           case when count(*) > 1 then max(reported_at) end as ended_at, any_value(host) as host,
+           max(reported_at) filter (state <> 'RUNNING') as ended_at, any_value(host) as host,
            any_value(pid) as pid, any_value(slots) as slots, any_value(command) as command,
-           any_value(environment) as environment, arg_max(reason, seq) as reason, any_value(amendment) as amendment,
+           any_value(environment) as environment, arg_max(reason, seq) filter (state <> 'RUNNING') as reason,
+           any_value(amendment) as amendment,
            any_value(wall_time_s) as wall_time_s
     from all_sessions group by all
 ), rows as (

@@ -353,4 +353,6 @@ class _Builder:
             diverged_saved_epochs=saved[TrialState.DIVERGED][1],
             restarts=sum(t.restarts for t in self.view.trials),
             restarted_trials=sum(t.restarts > 0 for t in self.view.trials),
+            crashes=sum(t.crashes for t in self.view.trials),
+            moves=sum(t.moves for t in self.view.trials),
         )

@@ -258,6 +258,10 @@ class TimeUse:
     """Attempts beyond the first, over all trials."""
     restarted_trials: int
     """Trials with more than one attempt."""
+    crashes: int
+    """Attempts that ended because a worker raised an exception or died."""
+    moves: int
+    """Attempts that ended because a node was lost or taken away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from results import formats
 from results.report.confirm_tables import arms_table, calibration_table, candidates_table, standings_table
-from results.report.model import ArmCount, Report, Table, TeacherRow
+from results.report.model import ArmCount, Report, Table, TeacherRow, TimeUse
 from results.report.search_tables import amended_table, audit_tables, pareto_table, stability_table
 from results.schema import TrialState
 
@@ -56,15 +56,20 @@ def facts(report: Report) -> tuple[tuple[str, str], ...]:
             "spared by divergence",
             f"{formats.duration(time.diverged_saved_s)} ({formats.count(time.diverged_saved_epochs, 'epoch')})",
         ),
-        (
-            "restarts",
-            f"{time.restarts} in {formats.count(time.restarted_trials, 'trial')}" if time.restarts else "none",
-        ),
+        ("restarts", _restarts(time)),
         *_repeated(report),
         *(("budget", str(s)) for s in report.spent),
         ("test split opened", "not yet" if not report.test_openings else _times(report.test_openings)),
     ]
     return tuple(rows)
+
+
+def _restarts(time: TimeUse) -> str:
+    """How many, and how often it was a worker or a node; else a driver was killed or stopped."""
+    restarts = f"{time.restarts} in {formats.count(time.restarted_trials, 'trial')}" if time.restarts else "none"
+    causes = [f"{formats.count(time.crashes, 'worker')} crashed"] if time.crashes else []
+    causes += [f"{formats.count(time.moves, 'time')} a trial lost its node, and moved"] if time.moves else []
+    return "; ".join([restarts, *causes])
 
 
 def _repeated(report: Report) -> list[tuple[str, str]]:

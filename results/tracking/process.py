@@ -111,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.follow:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver; this process ends after it
+            for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or Ray's end of a job, is for the driver;
+                signal.signal(number, signal.SIG_IGN)  # this process ends after it
             follow(given.study_dir)
         else:
             print(sync(given.study_dir), file=sys.stderr)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from results.formats import count
 from results.places import Place
+from search.capacity import Node, slots, this_machine, unfit
 from search.errors import StudyFileError
 from search.folder import trained_teachers
-from search.machine import Machine
 from search.planning.amounts import Plan
 from search.planning.forecast import forecast
 from search.planning.probe import measure
@@ -40,24 +40,24 @@ def plan(
         ThermotuneError: The recipes cannot be trained here.
     """
     resources = study.resources
-    machine = Machine.local(look_for_gpus=resources.gpus > 0)
-    if mistakes := machine.mistakes(resources):
+    machine = this_machine(look_for_gpus=resources.gpus > 0)
+    if mistakes := unfit(machine, resources):
         raise StudyFileError(mistakes)
-    slots = machine.slots(resources)
+    at_once = slots([machine], resources)
     measured, trained = None, {}
     if probe or earlier is not None:
         trained = trained_teachers(study, root / study.name)
-        measured = recorded(study, earlier, trained) if earlier else measure(study, root, slots, trained, say)
-    return forecast(study, measured, slots=slots, limit=slots_limit(machine, resources), trained=trained)
+        measured = recorded(study, earlier, trained) if earlier else measure(study, root, at_once, trained, say)
+    return forecast(study, measured, slots=at_once, limit=slots_limit(machine, resources), trained=trained)
 
 
-def slots_limit(machine: Machine, resources: Resources) -> str:
+def slots_limit(machine: Node, resources: Resources) -> str:
     """What there are not more slots for."""
     if resources.max_concurrent is not None:
-        alone = machine.slots(resources.model_copy(update={"max_concurrent": None}))
+        alone = slots([machine], resources.model_copy(update={"max_concurrent": None}))
         if resources.max_concurrent <= alone:
             return f"resources.max_concurrent is {resources.max_concurrent}"
-    on_cpus = machine.slots(Resources(cpus=resources.cpus))
-    if resources.gpus > 0 and machine.slots(resources) < on_cpus:
-        return f"there are {count(machine.gpus, 'GPU')}, and a trial takes {resources.gpus:g}"
-    return f"there are {count(machine.cpus, 'CPU core')}, and a trial takes {resources.cpus:g}"
+    on_cpus = slots([machine], Resources(cpus=resources.cpus))
+    if resources.gpus > 0 and slots([machine], resources) < on_cpus:
+        return f"there are {count(int(machine.gpus), 'GPU')}, and a trial takes {resources.gpus:g}"
+    return f"there are {count(int(machine.cpus), 'CPU core')}, and a trial takes {resources.cpus:g}"

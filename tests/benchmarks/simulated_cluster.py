@@ -2,8 +2,10 @@
 
 Workers are entries of a heap ordered by simulated time. They train made-up learning curves (divergence, noise, late
 learners, epochs of different length), and everything else is the real thing: conductor, history, sampler, stopping
-rule, rows. Only calls of the conductor are timed, in CPU microseconds of the driver's thread; a report is one epoch.
-Usage: uv run python tests/benchmarks/simulated_cluster.py [--trials N] [--workers N] [--stopping RULE] [--records DIR]
+rule, rows. Calls of the conductor are timed, in CPU microseconds of the driver's thread; a report is one epoch. With
+real records also the flushes, in milliseconds that the driver stands still, the last one and the merging included.
+Usage: uv run python tests/benchmarks/simulated_cluster.py [--trials N] [--workers N] [--stopping RULE] [--sampler NAME]
+    [--records DIR]
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from results.schema import AnyRow, Stage, StudyState, Verdict
 from results.store import RecordWriter
 from search.conductor import Conductor, Writer
 from search.history import History, Trial
+from search.settings import SAMPLERS
 from search.study import Study
 from search.study_file import load
 
@@ -47,12 +50,26 @@ class Memory(list[AnyRow]):
         """They are as safe as they will be."""
 
 
+class Records(RecordWriter):
+    """Rows that go to the disk, as in a study; notes how long each flush takes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, session="s0001")
+        self.stalls: list[float] = []
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        began = time.perf_counter()
+        super().flush()
+        self.stalls.append(time.perf_counter() - began)
+
+
 class Worker:
     """Trains one trial an epoch at a time, as trainables.session.TrialSession reports it."""
 
     def __init__(self, trial: Trial, epochs: int, known: list[dict]) -> None:
         """Goes on where the trial's rows end; the first report repeats them, as after any restart."""
-        self.trial, self.epochs, self.rows = trial, epochs, known
+        self.trial, self.attempt, self.epochs, self.rows = trial, trial.attempt, epochs, known
         self.start = len(known)
         self.first = bool(known)
         lr, beta = trial.recipe["optimizer"]["lr"], trial.recipe["loss"]["beta"]
@@ -71,12 +88,15 @@ class Worker:
         diverged = self.diverges_at is not None and epoch >= self.diverges_at
         return {
             "trial": self.trial.name,
+            "attempt": self.trial.attempt,
             "attempt_start": self.start,
             "epochs": new,
             "divergence": {"epoch": epoch, "step": 1, "lane": 0, "reason": f"train/loss is nan at epoch {epoch}"}
             if diverged
             else None,
             "finished": not diverged and epoch == self.epochs,
+            "memory": None,
+            "out_of_memory": None,
         }
 
     def _epoch(self, epoch: int) -> dict:
@@ -162,15 +182,18 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=1_000)
     parser.add_argument("--stopping", choices=STOPPING, default="asha")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="random")
     parser.add_argument("--records", type=Path, help="folder for real records; left out: rows are kept in a list")
     options = parser.parse_args()
-    flags = ["baseline=null", "search.sampler=random", f"search.trials={options.trials}"]
+    flags = ["baseline=null", f"search.sampler={options.sampler}", f"search.trials={options.trials}"]
     study = load("digits-beta", [*flags, f"stopping={STOPPING[options.stopping]}"]).study
-    writer = Memory() if options.records is None else RecordWriter(options.records, session="s0001")
+    writer = Memory() if options.records is None else Records(options.records)
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     collected = Collected()
     began, began_cpu = time.perf_counter(), time.process_time()
     history, costs, simulated_s = simulate(study, writer, options.workers)
+    if isinstance(writer, Records):
+        writer.close()
     wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -187,6 +210,15 @@ def main() -> None:
     print(
         f"with the simulation: {cpu:.1f} s CPU, {collected.seconds:.1f} s of it garbage collection; {wall:.1f} s wall"
     )
+    print(f"{history.seq / wall:,.0f} rows a second of wall time")
+    if isinstance(writer, Records):
+        flushes = sorted(1000 * stall for stall in writer.stalls)
+        files = sum(1 for _ in options.records.rglob("*.parquet"))
+        size_mb = sum(file.stat().st_size for file in options.records.rglob("*.parquet")) / 2**20
+        print(
+            f"{len(flushes)} flushes of {statistics.median(flushes):.1f} ms (median), longest {flushes[-1]:.0f} ms, "
+            f"{sum(flushes) / 1000 / wall:.0%} of the time; {files} files, {size_mb:.1f} MiB"
+        )
     print(f"peak RSS {peak_mb:.0f} MB, {before_mb:.0f} of it before the first trial")
 
 

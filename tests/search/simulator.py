@@ -8,8 +8,9 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from results.schema import AnyRow, StudyState, Verdict
+from results.schema import AnyRow, Setback, StudyState, Verdict
 from search.conductor import Conductor
+from search.failures import Failure
 from search.history import History, Trial
 from search.proposing import Known
 from search.study import Study
@@ -70,6 +71,7 @@ class Worker:
     def __init__(self, trial: Trial, stops: tuple[int, ...], epochs: int, checkpoints: dict[str, list[dict]]) -> None:
         self.trial, self.stops, self.epochs, self.checkpoints = trial, stops, epochs, checkpoints
         self.started = False
+        self.attempt = trial.attempt + 1
         self.key = json.dumps([trial.name, trial.recipe, trial.seeds], sort_keys=True)  # what was trained, as a digest
         self.rows = list(checkpoints.get(self.key, []))
         self.start = self.rows[-1]["epoch"] if self.rows else 0
@@ -81,12 +83,15 @@ class Worker:
         bad = [row for row in self.rows if not math.isfinite(row["metrics"]["val/accuracy"])]
         return {
             "trial": self.trial.name,
+            "attempt": self.attempt,
             "attempt_start": self.start,
             "epochs": list(new),
             "divergence": {"epoch": bad[0]["epoch"], "reason": f"train/loss is nan at epoch {bad[0]['epoch']}"}
             if bad
             else None,
             "finished": not bad and self.rows[-1]["epoch"] == self.epochs,
+            "memory": None,
+            "out_of_memory": None,
         }
 
     def _train(self) -> list[dict]:
@@ -112,6 +117,33 @@ class Worker:
         return new
 
 
+class Cluster:
+    """Takes workers away, and brings their last reports late, some of them twice."""
+
+    def __init__(self, seed: int, rate: float) -> None:
+        self.rng = random.Random(f"cluster {seed}")
+        self.rate = rate
+        self.late: list[tuple[str, dict]] = []
+
+    def takes(self, worker: Worker, conductor: Conductor) -> bool:
+        """Whether it takes the worker away, with a checkpoint behind its last report or not."""
+        if self.late and self.rng.random() < 0.5:
+            self._bring(conductor)
+        if self.rng.random() >= self.rate:
+            return False
+        if worker.started and self.rng.random() < 0.7:
+            self.late.append((worker.trial.name, worker.advance()))
+        conductor.lost(worker.trial.name, Failure(setback=Setback.MOVE, reason="its node was lost"))
+        return True
+
+    def _bring(self, conductor: Conductor) -> None:
+        number = self.rng.randrange(len(self.late))
+        name, report = self.late[number] if self.rng.random() < 0.3 else self.late.pop(number)
+        before = conductor.history.seq
+        assert conductor.report(name, report) is Verdict.STOP
+        assert conductor.history.seq == before
+
+
 def drive(
     spec: Study,
     rows: list[AnyRow],
@@ -123,6 +155,7 @@ def drive(
     shelf: dict[str, str] | None = None,
     known: Known | None = None,
     now: Callable[[], datetime] | None = None,
+    cluster: Cluster | None = None,
 ) -> History:
     """One driver session, from whatever ``rows`` say to the end.
 
@@ -161,6 +194,9 @@ def drive(
         if not busy:
             continue  # the last paused trials have just ended
         worker = rng.choice(busy)
+        if cluster is not None and cluster.takes(worker, conductor):
+            busy.remove(worker)
+            continue
         if not worker.started:  # starting takes a while
             worker.started = True
             conductor.started(worker.trial.name)

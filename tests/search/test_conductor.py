@@ -160,22 +160,9 @@ def test_late_report_of_an_ended_trial_is_ignored(uninterrupted):
     rows = list(uninterrupted[1])
     count = len(rows)
     conductor = Conductor(study(*SMALL), History.fold(rows), Disk(rows), session="s0009")
-    report = {"attempt_start": 0, "epochs": [], "divergence": None, "finished": False}
+    report = {"attempt": 1, "attempt_start": 0, "epochs": [], "divergence": None, "finished": False}
     assert conductor.report("t0001", report) is Verdict.STOP
     assert len(rows) == count
-
-
-def test_failed_trial_keeps_its_traceback_and_frees_its_slot(uninterrupted):
-    disk = Disk([])
-    conductor = Conductor(study(*SMALL), History(), disk, session="s0001")
-    trial = conductor.next_trial()
-    conductor.started(trial.name)
-    conductor.failed(trial.name, "Traceback\n  ...\nRuntimeError: out of memory")
-    end = disk.waiting[-1]
-    assert (end.state, end.reason) == ("FAILED", "RuntimeError: out of memory")
-    assert "Traceback" in end.error
-    assert conductor.active == set()
-    assert conductor.next_trial().name == "t0002"
 
 
 def test_arm_in_which_nothing_varies_is_explored_once():

@@ -9,13 +9,14 @@ from typer.testing import CliRunner
 from results import formats
 from results.lock import StudyLock
 from results.report import Format
-from results.schema import DecisionRow, EpochRow, SessionRow, Stage, StudyState, TrialRow, TrialState, Verdict
+from results.schema import DecisionRow, EpochRow, SessionRow, Setback, Stage, StudyState, TrialRow, TrialState, Verdict
 from search import insight_cli
 from search.conductor import Conductor
 from search.errors import UsageError
 from search.explain import explain_study, explain_trial
 from search.explain_trial import about_trial
 from search.explanation import Records, render_explanation
+from search.failures import Failure
 from search.history import History
 from tests.search.folders import rows_of_killed, write_study
 from tests.search.simulator import Disk, drive, study
@@ -254,13 +255,54 @@ def test_failed_trial_shows_the_end_of_its_traceback(tmp_path):
     trial = conductor.next_trial()
     conductor.started(trial.name)
     frames = "\n".join(f"  frame {number}" for number in range(20))
-    conductor.failed(trial.name, f"Traceback\n{frames}\nRuntimeError: out of memory")
+    error = f"Traceback\n{frames}\nRuntimeError: boom"
+    conductor.failed(trial.name, Failure(setback=Setback.CRASH, reason="RuntimeError: boom", error=error))
     disk.flush()
     ended = lines_of(explain_trial(write_study(tmp_path, rows, spec), trial.name), "How it ended")
-    assert ended[0] == "Its worker crashed more often than allowed: RuntimeError: out of memory."
-    assert ended[1].splitlines()[-1] == "RuntimeError: out of memory"
+    assert ended[0] == "Its worker crashed 1 time (allowed: 3): RuntimeError: boom."
+    assert ended[1].splitlines()[-1] == "RuntimeError: boom"
     assert "frame 19" in ended[1]
     assert "frame 3" not in ended[1]
+
+
+def test_every_crash_and_every_move_is_told(tmp_path):
+    spec = study(*SMALL)
+    rows = []
+    disk = Disk(rows)
+    conductor = Conductor(spec, History(), disk, session="s0001")
+    conductor.session(StudyState.RUNNING, host="h", pid=1, slots=1, command="c", environment="{}")
+    boom = Failure(
+        setback=Setback.CRASH, reason="RuntimeError: boom", error='  File "a.py", line 1\nRuntimeError: boom'
+    )
+    conductor.lost(conductor.next_trial().name, boom)
+    name = conductor.next_trial().name
+    conductor.started(name)
+    lanes = [{"epoch": n, "lane": 0, "seed": 0, "epoch_time_s": 1.0, "metrics": {"val/accuracy": 0.9}} for n in (1, 2)]
+    report = {"attempt": 1, "attempt_start": 0, "epochs": lanes, "divergence": None, "finished": False}
+    conductor.report(name, {**report, "memory": None, "out_of_memory": None})
+    conductor.lost(name, Failure(setback=Setback.MOVE, reason="its node 10.0.0.7 was lost"))
+    conductor.next_trial()
+    conductor.started(name)
+    conductor.lost(name, boom)
+    conductor.event("node 10.0.0.7 is lost with 1 trial, which goes on elsewhere")
+    disk.flush()
+    folder = write_study(tmp_path, rows, spec)
+    assert lines_of(explain_trial(folder, name), "How it ran") == (
+        "Crashed before it began: RuntimeError: boom.",
+        'The end of the traceback:\nFile "a.py", line 1\nRuntimeError: boom',
+        "Attempt 1: begun in session s0001.",
+        "Moved after epoch 2: its node 10.0.0.7 was lost.",
+        "Attempt 2: it went on, in session s0001.",
+        "Crashed after epoch 2: RuntimeError: boom.",
+    )
+    assert lines_of(explain_trial(folder, name), "Where it stands")[0].startswith(
+        "It waits for a free worker, to go on."
+    )
+    happened = lines_of(explain_study(folder), "What happened on the way")
+    assert "session s0001: node 10.0.0.7 is lost with 1 trial, which goes on elsewhere." in happened[0]
+    assert happened[1:] == (f"1 trial crashed: {name} 2 times.", f"1 trial moved: {name} 1 time.")
+    pending = lines_of(explain_study(folder), "What is pending")
+    assert any("waits to be started again, from epoch 2: RuntimeError: boom." in line for line in pending)
 
 
 def test_lost_worker_and_amendment_are_said(tmp_path):

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from results.errors import StudyNotFound
 from search import plan_cli
-from search.machine import Machine
+from search.capacity import Node
 from search.planning.plan import slots_limit
 from search.settings import Resources
 
@@ -21,7 +21,7 @@ from search.settings import Resources
     ],
 )
 def test_what_limits_the_slots_is_said(resources, why):
-    assert slots_limit(Machine(cpus=8, gpus=2), resources) == why
+    assert slots_limit(Node("", "here", cpus=8, gpus=2), resources) == why
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from search.history import History
 from search.replay import MOST_DIFFERENCES, render_replay, replay
 from search.sampler import Observation
 from tests.search.folders import rows_of_killed, write_study
-from tests.search.simulator import drive, study
+from tests.search.simulator import Cluster, drive, study
 
 SMALL = ("search.trials=12", "seeds.confirm=2", "confirm.top=1")
 QUICK = ("search.trials=8", "search.sampler=random", "seeds.confirm=2", "confirm.top=1")
@@ -54,6 +54,14 @@ def rows():
     made = rows_of_killed(study(*QUICK), kills=(120,), workers=4, keep_checkpoints=False)
     assert History.fold(made).repeats  # epochs were trained again
     return made
+
+
+def test_trials_that_lost_their_workers_are_made_again_in_the_same_order(tmp_path):
+    spec = study(*QUICK)
+    rows = []
+    drive(spec, rows, {}, workers=3, cluster=Cluster(seed=0, rate=0.3))
+    assert sum(isinstance(row, TrialRow) and row.setback is not None for row in rows) > 5
+    assert_same(write_study(tmp_path, rows, spec))
 
 
 def tampered(tmp_path, rows, which, **values):

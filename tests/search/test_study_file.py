@@ -4,7 +4,6 @@ import pytest
 import yaml
 
 from search.errors import StudyFileError, UsageError
-from search.machine import Machine
 from search.study import Resources, Study
 from search.study_file import load, packaged
 from spaces import Axis, Expression, LogUniform
@@ -84,7 +83,7 @@ space:
   optimizer.lrr: {log: [0.1, 1]}
 search: {trials: 0, sampler: magic, metric: val/loss, mode: max}
 stopping: {reduction_factor: 1}
-resources: {gpus: 2000}
+resources: {gpus: 2000, strategy: ddp}
 basline: {}
 baseline: {loss.beta: -1}
 """
@@ -104,7 +103,7 @@ baseline: {loss.beta: -1}
         "search.trials": "must be greater than or equal to 1, got 0",
         "search.sampler.name": "must be one of 'tpe', 'gp', 'cmaes', 'qmc', 'random', 'grid', got 'magic'",
         "stopping.reduction_factor": "got 1. One of so many goes on",
-        "resources.gpus": "a trial needs 2000 GPUs on one node, largest has",
+        "resources.gpus": "a trial needs 2000 GPUs, this machine has",
         "basline": "Did you mean baseline?",
         "baseline.loss.beta": "must be greater than 0, got -1",
     }
@@ -127,7 +126,7 @@ baseline: {loss.beta: -1}
         ("name: a\nrecipe: 3", "recipe", "got 3"),
         ("name: a\nrecipe: {loss: {name: hinge}}", "recipe.loss.name", "must be one of 'tempered', 'tampered'"),
         ("name: a\nseeds: {confirm: 1}", "seeds.confirm", "must be greater than or equal to 2, got 1"),
-        ("name: a\nresources: {cpus: 100000}", "resources.cpus", "a trial needs 100000 CPUs on one node"),
+        ("name: a\nresources: {cpus: 100000}", "resources.cpus", "a trial needs 100000 CPUs, this machine has"),
         ("name: a\nspace: {batch_size: {log: [16, 256]}}", "space.batch_size", "must be a valid integer"),
         ("name: a\nspace: {loss.beta: {log: [1e-3, 1]}}", "space.loss.beta", "write 1.0e-3"),
         ("name: a\nspace: {3: {log: [0.1, 1]}}", "space.3", "must be a valid string, got 3"),
@@ -263,23 +262,6 @@ def test_seeds_of_confirm_are_fresh():
     study = load("digits-beta", ["seeds.search=4", "search.seed=1000"]).study
     assert set(study.search_seeds).isdisjoint(study.confirm_seeds)
     assert len(set(study.confirm_seeds)) == 5
-
-
-@pytest.mark.parametrize(
-    ("resources", "slots"),
-    [
-        ({}, 8),
-        ({"cpus": 2}, 4),
-        ({"cpus": 3}, 2),
-        ({"cpus": 0.1, "gpus": 0.25}, 8),
-        ({"gpus": 0.3}, 6),
-        ({"gpus": 2}, 1),
-        ({"max_concurrent": 3}, 3),
-        ({"gpus": 1, "max_concurrent": 9}, 2),
-    ],
-)
-def test_slots_follow_from_what_a_trial_takes(resources, slots):
-    assert Machine(cpus=8, gpus=2).slots(Resources(**resources)) == slots
 
 
 def test_values_are_set_by_path_without_touching_the_original():
@@ -538,3 +520,15 @@ def test_hostile_file_gives_mistakes_at_once_and_nothing_else(write, text):
 def test_hostile_flag_is_a_usage_error(text):
     with pytest.raises(UsageError, match="--set"):
         load("digits-beta", [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "got"),
+    [
+        ("recipe: {batch_size: 66}", "recipe", 66),
+        ("space: {loss.beta: {log: [0.1, 10]}, batch_size: {choice: [64, 90]}}", "space.batch_size", 90),
+    ],
+)
+def test_batches_that_the_processes_of_a_trial_cannot_share_evenly_are_refused(write, text, where, got):
+    found = mistakes(write(f"name: a\n{text}\nresources: {{cpus: 4, strategy: ddp}}"))
+    assert f"batch_size, of which 4 processes get a share each, must be a multiple of 4, got {got}" in found[where]

@@ -6,25 +6,34 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from results.schema import Stage, TrialRow
+from search.capacity import Node
 from search.conductor import Conductor
+from search.failures import failure_of
 from search.history import History
-from search.tune import FirstError, StudyScheduler, StudySearcher, trial_config
+from search.nodes import Fleet
+from search.settings import Resources
+from search.tune import ActorManager, FirstError, StudyScheduler, StudySearcher, trial_config
 from tests.search.simulator import Disk, study
 from trainables.trial import PLACEHOLDER, REPORT_KEY
+
+TWO_SLOTS = Fleet.of_machine(Node("", "here", cpus=2), Resources())
 
 
 @pytest.fixture
 def shells(tmp_path):
     conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
-    searcher = StudySearcher(conductor, tmp_path, 2, FirstError())
-    scheduler = StudyScheduler(conductor, tmp_path, lambda: True, FirstError())
+    searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, FirstError())
+    scheduler = StudyScheduler(conductor, tmp_path, TWO_SLOTS, lambda: True, FirstError())
     return conductor, searcher, scheduler
 
 
 def tune_trial(config, status, error_file=None):
-    return SimpleNamespace(trial_id="x", config=config, status=status, error_file=error_file)
+    files = {"error_file": error_file, "pickled_error_file": None}
+    return SimpleNamespace(trial_id="x", config=config, status=status, last_result={}, **files)
 
 
 def test_trial_whose_reused_worker_breaks_before_it_begins_is_handed_out_again(shells):
@@ -33,13 +42,6 @@ def test_trial_whose_reused_worker_breaks_before_it_begins_is_handed_out_again(s
     scheduler.on_trial_error(None, tune_trial(config, "PENDING"))
     assert conductor.active == set()
     assert searcher.suggest("y")["trial"] == config["trial"]
-
-
-def test_trial_that_ray_restarts_by_itself_stays_active(shells):
-    conductor, searcher, scheduler = shells
-    config = searcher.suggest("x")
-    scheduler.on_trial_error(None, tune_trial(config, "ERROR"))
-    assert conductor.active == {config["trial"]}
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
@@ -88,8 +90,8 @@ def test_only_confirming_trials_may_open_the_test_split(tmp_path, shells):
 def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(tmp_path):
     conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
     safe = [False]
-    scheduler = StudyScheduler(conductor, tmp_path, lambda: safe[0], FirstError())
-    searcher = StudySearcher(conductor, tmp_path, 2, FirstError())
+    scheduler = StudyScheduler(conductor, tmp_path, TWO_SLOTS, lambda: safe[0], FirstError())
+    searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, FirstError())
     config = searcher.suggest("x")
     conductor.started(config["trial"])
     checkpoint = tmp_path / "checkpoints" / config["trial"] / "epoch-000001.pt"
@@ -97,7 +99,8 @@ def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(
     checkpoint.touch()
     lanes = [{"epoch": 1, "lane": 0, "seed": 0, "epoch_time_s": 1.0, "metrics": {"val/accuracy": math.nan}}]
     divergence = {"epoch": 1, "reason": "train/loss is nan"}
-    report = {"attempt_start": 0, "epochs": lanes, "divergence": divergence, "finished": False}
+    report = {"attempt": 1, "attempt_start": 0, "epochs": lanes, "divergence": divergence, "finished": False}
+    report |= {"memory": None, "out_of_memory": None}
     scheduler.on_trial_result(None, tune_trial(config, "RUNNING"), {REPORT_KEY: [report], "time_total_s": 1.0})
     controller = SimpleNamespace(get_live_trials=list, get_trials=list)
     scheduler.choose_trial_to_run(controller)
@@ -108,3 +111,16 @@ def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(
     while checkpoint.exists() and time.monotonic() < deadline:  # a thread removes it
         time.sleep(0.01)
     assert not checkpoint.exists()
+
+
+def test_worker_that_ray_ended_for_lack_of_memory_is_a_lost_worker_and_no_end_of_the_run():
+    heard = []
+    actor = SimpleNamespace(actor_id=1, _on_error=lambda actor, error: heard.append(error))
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: heard.append(error))
+    manager = ActorManager(resource_manager=None)
+    manager._cleanup_actor = lambda tracked_actor: None
+    manager._actor_task_failed(task, OutOfMemoryError("the node was running low on memory"))
+    assert len(heard) == 2
+    assert all(isinstance(error, RayActorError) for error in heard)
+    kept = cloudpickle.loads(cloudpickle.dumps(heard[0]))  # as Ray Tune keeps it
+    assert failure_of(kept, str(kept), None).reason.startswith("its worker was ended by Ray")

@@ -79,7 +79,7 @@ def test_mixing_keeps_the_larger_share_and_the_labels_follow() -> None:
     assert min(draws.shares) >= 0.5
     assert max(draws.shares) <= 1
     before, labels = images(5).float(), torch.tensor([0, 1, 2, 1, 0])
-    step = draws.of_batch(10, 5, 2)
+    step = draws.of_step(slice(10, 15), 2)
     (share,) = step.shares or ()
     after, targets = mix(before, labels, step, 3)
     of_class = torch.nn.functional.one_hot(labels, 3).float()
@@ -99,7 +99,7 @@ def test_without_draws_nothing_changes() -> None:
 
 def test_a_batch_gets_the_draws_of_its_place() -> None:
     draws = drawn(Augment(pad=1, flip=True, cutout=2))
-    part = draws.of_batch(100, 30, 3)
+    part = draws.of_step(slice(100, 130), 3)
     assert draws.offsets is not None
     assert part.offsets is not None
     assert torch.equal(part.offsets, draws.offsets[100:130])

@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from tests.trainables.processes import member
 from trainables import Recipe, TrialConfig, TrialSession, prepare
 from trainables.data import PackedDataset
 from trainables.engine import Training, streamed
 from trainables.engine.batches import Batch, ClosedTestSplit
 from trainables.engine.feed import feed
+from trainables.engine.ranks import Ranks
 from trainables.engine.streamed import StreamedData
 from trainables.recipe import Teacher
 from trainables.teachers import Shelf
@@ -198,3 +200,22 @@ def test_batches_larger_than_a_part_are_put_together_in_order(
     for a, b in zip(batches(recipe(), workers=3), expected, strict=True):
         assert torch.equal(a.positions, b.positions)
         assert torch.equal(a.samples, b.samples)
+
+
+def test_two_processes_decode_a_share_each_of_what_one_process_sees(pack: PackedDataset) -> None:
+    values = {"augment": {"crop_scale": [0.3, 1.0], "flip": True, "mixup": 0.5, "cutout": 3}, "batch_size": 16}
+    expected, *shares = (seen(ranks, recipe(**values)) for ranks in (None, member(0, 2), member(1, 2)))
+    assert len(expected) == len(shares[0]) == len(shares[1])
+    for alone, first, second in zip(expected, *shares, strict=True):
+        assert 0 < len(first[0]) <= len(alone[0]) // 2 + 1
+        for whole, one, other in zip(alone, first, second, strict=True):
+            assert torch.equal(torch.cat([one, other]), whole)
+
+
+def seen(ranks: Ranks | None, recipe: Recipe) -> list[list[torch.Tensor]]:
+    """Positions, samples and targets of the steps of an epoch, and samples and labels of a split."""
+    data = feed(recipe, CPU, ranks=ranks)
+    steps = [[batch.positions, batch.samples, batch.targets] for (batch,) in data.epoch([3], 2)]
+    part = slice(None) if ranks is None else ranks.part_of(data.packed.sizes["val"])
+    chunks = list(data.chunks("val", part))
+    return [*steps, [torch.cat(kind) for kind in zip(*chunks, strict=True)]]

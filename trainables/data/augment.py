@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _STREAM = 1
 """Third word of the seed, so that the draws here have nothing to do with those of the order of the samples."""
+
+EVERY_ROW = slice(None)
+"""All samples of an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +40,11 @@ class Draws:
     centres: Tensor | None
     shares: tuple[float, ...] | None
 
-    def of_batch(self, first: int, size: int, step: int) -> Draws:
-        """The draws of one step, whose samples are ``first`` to ``first + size``."""
+    def of_step(self, rows: slice, step: int) -> Draws:
+        """The draws of one step, 0-based, with these samples."""
 
         def part(drawn: Tensor | None) -> Tensor | None:
-            return None if drawn is None else drawn[first : first + size]
+            return None if drawn is None else drawn[rows]
 
         return Draws(
             offsets=part(self.offsets),
@@ -59,6 +63,7 @@ def draw(
     seed: int,
     epoch: int,
     device: torch.device,
+    rows: slice | NDArray[np.int64] = EVERY_ROW,
 ) -> Draws:
     """Draws the changes of one epoch.
 
@@ -70,11 +75,12 @@ def draw(
         seed: Of the lane.
         epoch: 1-based.
         device: Where the draws are needed.
+        rows: Of which samples they are needed; what is drawn does not depend on it.
     """
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _STREAM])))
 
     def on_device(drawn: np.ndarray) -> Tensor:
-        return torch.from_numpy(drawn).to(device)
+        return torch.from_numpy(drawn[rows]).to(device)
 
     offsets = mirrored = centres = shares = None
     if augment.pad:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainables.data import PackedDataset, Split
 from trainables.data.augment import Draws, cut_out, draw, mix
+from trainables.engine.ranks import Share
 from trainables.recipe import Augment, Recipe
 
 MOST_AT_ONCE = 1024
@@ -22,6 +23,10 @@ _PIXELS_AT_ONCE = {"packed": 2**20, "streamed": 2**22}
 _TOKENS_AT_ONCE = 2**17
 """Pixels or tokens of such a batch, at most: a network's intermediate results take many times their memory. Networks
 for large images, which are streamed, shrink them in their first layers."""
+
+
+EVERYTHING = slice(None)
+"""All samples of a split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +39,7 @@ class Batch:
         labels: (B,) int64, the true classes.
         targets: What is learned: the labels, or (B, C) float32 where samples are mixed.
         augmented: Whether the samples differ from those that ``TrainingData.chunks`` gives.
+        share: Which part of a batch these are that several processes compute together; None for all of it.
     """
 
     positions: Tensor
@@ -41,6 +47,7 @@ class Batch:
     labels: Tensor
     targets: Tensor
     augmented: bool
+    share: Share | None = None
 
 
 class TrainingData(Protocol):
@@ -68,7 +75,7 @@ class TrainingData(Protocol):
         """Labels (N,) int64 of a split, on the device."""
 
     def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
-        """One epoch of training: for every step, a batch for each lane.
+        """One epoch of training: for every step, a batch for each lane, or this process's share of it.
 
         Args:
             seeds: One for each lane; it and the epoch fix order and changes of the samples.
@@ -78,8 +85,13 @@ class TrainingData(Protocol):
     def batch(self, split: Split, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Unchanged samples (B, ...) and labels (B,) int64 at positions (B,) of a split."""
 
-    def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole split in its order: unchanged samples (B, ...) and labels (B,), B at most evaluation_batch."""
+    def chunks(self, split: Split, part: slice = EVERYTHING) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split in its order: unchanged samples (B, ...) and labels (B,), B at most evaluation_batch.
+
+        Args:
+            split: Which.
+            part: Which of its samples, by their positions; step 1.
+        """
 
     def probe(self, samples: int) -> tuple[Tensor, Tensor]:
         """The same few training samples in every trial: unchanged (M, ...) and labels (M,)."""
@@ -107,7 +119,9 @@ def steps_of(recipe: Recipe, data: PackedDataset) -> int:
     return math.ceil((recipe.train_samples or data.sizes["train"]) / recipe.batch_size)
 
 
-def draws_of(augment: Augment, recipe: Recipe, data: TrainingData, seed: int, epoch: int) -> Draws:
+def draws_of(
+    augment: Augment, recipe: Recipe, data: TrainingData, seed: int, epoch: int, rows: slice | NDArray[np.int64]
+) -> Draws:
     """The random changes of one epoch of a lane.
 
     Args:
@@ -116,6 +130,7 @@ def draws_of(augment: Augment, recipe: Recipe, data: TrainingData, seed: int, ep
         data: Where the samples come from.
         seed: Of the lane.
         epoch: 1-based.
+        rows: Which samples of the epoch's order this process needs.
     """
     return draw(
         augment,
@@ -125,11 +140,19 @@ def draws_of(augment: Augment, recipe: Recipe, data: TrainingData, seed: int, ep
         seed=seed,
         epoch=epoch,
         device=data.device,
+        rows=rows,
     )
 
 
 def batch_of(
-    recipe: Recipe, positions: Tensor, samples: Tensor, labels: Tensor, draws: Draws, *, classes: int
+    recipe: Recipe,
+    positions: Tensor,
+    samples: Tensor,
+    labels: Tensor,
+    draws: Draws,
+    *,
+    classes: int,
+    share: Share | None,
 ) -> Batch:
     """A batch of cropped and normalised samples, with what is left to be done to them.
 
@@ -140,10 +163,13 @@ def batch_of(
         labels: (B,) int64.
         draws: Of these samples.
         classes: C.
+        share: Which part of the batch these are; a sample more than it has is the one before, for the mixing.
     """
     samples, targets = mix(cut_out(samples, draws, recipe.augment.cutout), labels, draws, classes)
+    if share is not None and len(positions) > share.samples:
+        positions, samples, labels, targets = positions[1:], samples[1:], labels[1:], targets[1:]
     augmented = not recipe.augment.is_off
-    return Batch(positions=positions, samples=samples, labels=labels, targets=targets, augmented=augmented)
+    return Batch(positions=positions, samples=samples, labels=labels, targets=targets, augmented=augmented, share=share)
 
 
 def order_of(members: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ import torch
 
 from trainables.data import prepare
 from trainables.engine.batches import TrainingData
+from trainables.engine.ranks import Ranks
 from trainables.engine.resident import ResidentData
 from trainables.fit import misfits
 from trainables.recipe import Recipe
@@ -20,6 +21,7 @@ def feed(
     test: bool = False,
     data_root: str | Path | None = None,
     workers: int = 1,
+    ranks: Ranks | None = None,
 ) -> TrainingData:
     """What a run of a recipe trains on; packs the data set if that has not been done.
 
@@ -29,6 +31,7 @@ def feed(
         test: Whether the test split may be read.
         data_root: Folder of the packed data sets; default as ``trainables.data.data_root``.
         workers: Processes that decode images, where the data set is streamed.
+        ranks: Who trains together; None for this process alone.
 
     Raises:
         ValueError: The data set is unknown, or the recipe does not fit it.
@@ -38,7 +41,7 @@ def feed(
     if mistakes := misfits(recipe, packed):
         raise ValueError("; ".join(mistakes))
     if packed.storage == "packed":
-        return ResidentData(packed, recipe, device, test=test)
+        return ResidentData(packed, recipe, device, test=test, ranks=ranks)
     from trainables.engine.streamed import StreamedData  # loads torchvision
 
-    return StreamedData(packed, recipe, device, test=test, workers=workers)
+    return StreamedData(packed, recipe, device, test=test, workers=workers, ranks=ranks)

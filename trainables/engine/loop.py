@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from trainables.engine.optimizer import update_of
 from trainables.engine.precision import LossScale, compute_logits
+from trainables.engine.ranks import Ranks, Share
 from trainables.engine.state import LaneState
 from trainables.recipe import AdamW, Compute, Sgd
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """An odd number of 64 bits: multiplied by it, neighbouring seeds lie far apart."""
+_RANK_STRIDE = 0xD1342543DE82EF95
+"""Another one, for the ranks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +48,9 @@ class Step:
     """What is known of one step of every lane; all of it detached and on the device.
 
     Attributes:
-        losses: For each lane () before the step; what a closed gate shuts out is not in it.
-        logits: For each lane (B, C).
+        losses: For each lane () before the step; what a closed gate shuts out is not in it. Of a share of a batch, what
+            it adds to the mean over the batch.
+        logits: For each lane (B, C), of the share.
         gates: For each lane () 1 where the gate was open and 0 where it was closed; None where there is none.
     """
 
@@ -66,6 +70,7 @@ class LoopExecutor:
         *,
         compute: Compute | None = None,
         seeds: Sequence[int] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         """Binds the networks to the state: their parameters, gradients and buffers become views of its rows.
 
@@ -75,12 +80,15 @@ class LoopExecutor:
             optimizer: Everything but the learning rate, which comes with each step.
             compute: Precision, memory layout, compilation; default as of a recipe.
             seeds: For each lane, with which random layers such as dropout draw; the global generators are then set
-                before every call. None leaves these as they are.
+                before every call. None leaves these as they are. Ranks draw independently of each other.
+            ranks: Who trains together, each a share of every batch; None for this process alone.
         """
         self._modules = list(modules)
         self._state = state
         self._compute = compute or Compute()
         self._seeds = seeds
+        self._ranks = ranks
+        self._offset = 0 if ranks is None else ranks.rank * _RANK_STRIDE
         self._device = state.params.device
         self._last_module = state.layout.last_module()
         self._update = update_of(optimizer, state)
@@ -102,15 +110,29 @@ class LoopExecutor:
             self._calls = compiled(self._modules)
 
     def train_step(
-        self, inputs: Sequence[Tensor], objectives: Sequence[Callable[[Tensor], Objective]], lr: float
+        self,
+        inputs: Sequence[Tensor],
+        objectives: Sequence[Callable[[Tensor], Objective]],
+        lr: float,
+        share: Share | None = None,
     ) -> Step:
         """One optimiser step of every lane.
 
         Args:
             inputs: For each lane, (B, ...) float.
-            objectives: For each lane, what it minimises as a function of its logits (B, C).
+            objectives: For each lane, what it minimises as a function of its logits (B, C), a mean over them.
             lr: Learning rate.
+            share: What the inputs are of the batch; None for all of it.
+
+        Raises:
+            RankLost: Another process that has a share does not answer.
         """
+        if self._ranks is None or share is None:
+            return self._step(inputs, objectives, lr)
+        with self._ranks.in_step(share):
+            return self._step(inputs, objectives, lr)
+
+    def _step(self, inputs: Sequence[Tensor], objectives: Sequence[Callable[[Tensor], Objective]], lr: float) -> Step:
         self._state.steps += 1
         done = Step(losses=[], logits=[], gates=[])
         for lane in range(len(self._modules)):
@@ -120,7 +142,7 @@ class LoopExecutor:
             grads = self._grads[lane].zero_()
             factor = None if self._scale is None else self._scale.of(lane)
             if isinstance(objective, Tensor):
-                _backward(objective, factor)
+                self._backward(objective, grads, factor)
                 loss, is_open = objective, None
             else:
                 loss, is_open = self._backward_through_gate(grads, *objective, factor)
@@ -130,7 +152,7 @@ class LoopExecutor:
                 finite = self._scale.unscaled(lane, grads)
                 with self._state.kept_unless(finite, lane):
                     self._update(lane, grads, lr, self._state.steps - self._scale.skipped(lane))
-            done.losses.append(loss.detach())
+            done.losses.append(self._of_batch(loss.detach()))
             done.logits.append(logits.detach())
             done.gates.append(is_open)
         return done
@@ -161,7 +183,7 @@ class LoopExecutor:
     def _seed_random_layers(self, lane: int) -> None:
         if self._seeds is None:
             return
-        seed = (self._seeds[lane] * _GOLDEN + self._state.steps) % 2**63
+        seed = (self._seeds[lane] * _GOLDEN + self._state.steps + self._offset) % 2**63
         torch.default_generator.manual_seed(seed)
         if self._device.type == "cuda":
             torch.cuda.default_generators[self._device.index or 0].manual_seed(seed)
@@ -174,20 +196,28 @@ class LoopExecutor:
         Returns:
             The gated sum, and 1 or 0 for open or closed.
         """
-        _backward(first, factor, retain_graph=True)
+        self._backward(first, grads, factor, retain_graph=True)
         of_first = grads.clone()
         grads.zero_()
-        _backward(second, factor)
+        self._backward(second, grads, factor)
         part = self._last_module if gate.last_layer_only else slice(None)
         is_open = _agree(of_first[part], grads[part], gate.cosine).to(grads.dtype)
         share = gate.share * is_open
         grads.mul_(share).add_(of_first.mul_(1 - share))
         return (1 - share) * first + share * second, is_open
 
+    def _backward(self, loss: Tensor, grads: Tensor, factor: Tensor | None, retain_graph: bool = False) -> None:
+        """Fills grads (P,), which are zero, with those of a loss over the batch, times a factor."""
+        scaled = loss if factor is None else loss * factor
+        scaled.backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+        if self._ranks is not None and self._ranks.share is not None:
+            self._ranks.mean_over_batch(grads)
 
-def _backward(loss: Tensor, factor: Tensor | None, retain_graph: bool = False) -> None:
-    scaled = loss if factor is None else loss * factor
-    scaled.backward(retain_graph=retain_graph)  # type: ignore[no-untyped-call]
+    def _of_batch(self, loss: Tensor) -> Tensor:
+        """What a mean over this process's share adds to that over the batch."""
+        if self._ranks is None or self._ranks.share is None:
+            return loss
+        return loss * self._ranks.share.weight
 
 
 def _agree(one: Tensor, other: Tensor, cosine: float) -> Tensor:

@@ -10,27 +10,34 @@ from torch import Tensor
 
 from trainables.data import Split
 from trainables.diagnostics import calibration_metrics, fit_temperature, logit_statistics, stationary_threshold
-from trainables.engine.batches import TrainingData
+from trainables.engine.batches import EVERYTHING, TrainingData
 from trainables.engine.loop import LoopExecutor
+from trainables.engine.ranks import Ranks
 from trainables.loss_settings import Loss, TamperedLoss
 from trainables.losses import predicted_log_probabilities
 
 
 class Evaluation:
-    """Measures K seeds with M members each; a seed's prediction is the mean of its members' probabilities."""
+    """Measures K seeds with M members each; a seed's prediction is the mean of its members' probabilities.
 
-    def __init__(self, executor: LoopExecutor, data: TrainingData, loss: Loss, members: int) -> None:
+    Ranks predict a part of a split each, and all of them know the metrics of the whole.
+    """
+
+    def __init__(
+        self, executor: LoopExecutor, data: TrainingData, loss: Loss, members: int, ranks: Ranks | None = None
+    ) -> None:
         self._executor = executor
         self._data = data
         self._loss = loss
         self._members = members
+        self._ranks = ranks
         self._temperatures: list[Tensor] | None = None
 
     def quick(self, split: Split) -> list[dict[str, float]]:
         """``loss`` and ``accuracy`` on a split, for each seed."""
         sums = [
             self._sums(self._predictions(self._executor.predict(samples)), labels)
-            for samples, labels in self._data.chunks(split)
+            for samples, labels in self._data.chunks(split, self._part(split))
         ]
         return self._means(split, sums)
 
@@ -41,11 +48,13 @@ class Evaluation:
         """
         labels = self._data.targets(split)
         chunks, sums = [], []
-        for samples, part in self._data.chunks(split):
+        for samples, part in self._data.chunks(split, self._part(split)):
             chunks.append(self._executor.predict(samples))
             sums.append(self._sums(self._predictions(chunks[-1]), part))
         means = self._means(split, sums)
         logits = [torch.cat(lane).float() for lane in zip(*chunks, strict=True)]
+        if self._ranks is not None:
+            logits = [self._ranks.put_together(lane, len(labels)) for lane in logits]
         predictions = self._predictions(logits)
         if not all(bool(p.isfinite().all()) for p in predictions):
             return means  # a divergence, which the caller will see
@@ -61,8 +70,15 @@ class Evaluation:
             found.append(metrics)
         return found
 
+    def _part(self, split: Split) -> slice:
+        """What this process predicts of a split."""
+        return EVERYTHING if self._ranks is None else self._ranks.part_of(self._data.packed.sizes[split])
+
     def _means(self, split: Split, sums: Sequence[Tensor]) -> list[dict[str, float]]:
-        means = torch.stack(list(sums)).sum(0) / len(self._data.targets(split))
+        total = torch.stack(list(sums)).sum(0)
+        if self._ranks is not None:
+            self._ranks.add_up(total)
+        means = total / len(self._data.targets(split))
         return [{f"{split}/loss": loss, f"{split}/accuracy": accuracy} for loss, accuracy in means.tolist()]
 
     @staticmethod

@@ -13,6 +13,7 @@ from torch import Tensor
 from trainables.data import PackedDataset, Split
 from trainables.data.augment import Draws, crop_and_mirror
 from trainables.engine.batches import (
+    EVERYTHING,
     Batch,
     ClosedTestSplit,
     batch_of,
@@ -22,6 +23,7 @@ from trainables.engine.batches import (
     order_of,
     probe_positions,
 )
+from trainables.engine.ranks import Ranks, Share, turns_of
 from trainables.recipe import Recipe
 
 _TEXT_STEP = 16
@@ -38,7 +40,9 @@ class ResidentData:
         evaluation_batch: Samples that are measured at once.
     """
 
-    def __init__(self, packed: PackedDataset, recipe: Recipe, device: torch.device, *, test: bool) -> None:
+    def __init__(
+        self, packed: PackedDataset, recipe: Recipe, device: torch.device, *, test: bool, ranks: Ranks | None
+    ) -> None:
         """Opens nothing yet.
 
         Args:
@@ -46,9 +50,11 @@ class ResidentData:
             recipe: Says how large batches are, and what is done to the samples.
             device: Where batches are to live.
             test: Whether the test split may be read.
+            ranks: Who trains together; None for this process alone.
         """
         self.packed = packed
         self._test = test
+        self._ranks = ranks
         self._recipe = recipe
         self.device = device
         self.input_shape = packed.input_shape
@@ -68,18 +74,18 @@ class ResidentData:
         return self._split(split)[1]
 
     def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
-        """One epoch of training: for every step, a batch for each lane."""
-        size = self._recipe.batch_size
-        orders = [order_of(self.members, seed, epoch) for seed in seeds]
+        """One epoch of training: for every step, a batch for each lane, or this process's share of it."""
+        augment = self._recipe.augment
+        rows, turns = turns_of(
+            len(self.members), self._recipe.batch_size, self._ranks, with_neighbours=augment.mixup > 0
+        )
+        orders = [order_of(self.members, seed, epoch)[rows] for seed in seeds]
         on_device = [torch.from_numpy(order).to(self.device) for order in orders]
-        draws = [draws_of(self._recipe.augment, self._recipe, self, seed, epoch) for seed in seeds]
-        for step, first in enumerate(range(0, len(self.members), size)):
-            here = slice(first, first + size)
+        draws = [draws_of(augment, self._recipe, self, seed, epoch, rows) for seed in seeds]
+        for step, turn in enumerate(turns):
             yield [
                 self._training_batch(
-                    orders[lane][here],
-                    on_device[lane][here],
-                    drawn.of_batch(first, len(orders[lane][here]), step),
+                    orders[lane][turn.rows], on_device[lane][turn.rows], drawn.of_step(turn.rows, step), turn.share
                 )
                 for lane, drawn in enumerate(draws)
             ]
@@ -92,11 +98,12 @@ class ResidentData:
             samples = self._trimmed(split, samples, positions.cpu().numpy())
         return self._normalised(samples), targets.index_select(0, positions)
 
-    def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole split in its order: normalised samples (B, ...) and labels (B,), B at most evaluation_batch."""
+    def chunks(self, split: Split, part: slice = EVERYTHING) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split or a part of it in its order: normalised samples (B, ...) and labels (B,)."""
         inputs, targets = self._split(split)
-        for start in range(0, len(targets), self.evaluation_batch):
-            stop = min(start + self.evaluation_batch, len(targets))
+        first, end, _ = part.indices(len(targets))
+        for start in range(first, end, self.evaluation_batch):
+            stop = min(start + self.evaluation_batch, end)
             samples = inputs[start:stop]
             if self.packed.kind == "text":
                 samples = self._trimmed(split, samples, np.arange(start, stop))
@@ -112,13 +119,15 @@ class ResidentData:
             raise ClosedTestSplit
         return _resident(self.packed, split, self.device)
 
-    def _training_batch(self, on_host: NDArray[np.int64], positions: Tensor, draws: Draws) -> Batch:
+    def _training_batch(
+        self, on_host: NDArray[np.int64], positions: Tensor, draws: Draws, share: Share | None
+    ) -> Batch:
         inputs, labels_of_all = self._split("train")
         samples, labels = inputs.index_select(0, positions), labels_of_all.index_select(0, positions)
         if self.packed.kind == "text":
             samples = self._trimmed("train", samples, on_host)
         samples = self._normalised(crop_and_mirror(samples, draws, self._recipe.augment.pad))
-        return batch_of(self._recipe, positions, samples, labels, draws, classes=self.packed.num_classes)
+        return batch_of(self._recipe, positions, samples, labels, draws, classes=self.packed.num_classes, share=share)
 
     def _normalised(self, samples: Tensor) -> Tensor:
         return samples if self.packed.kind == "text" else samples.float().sub_(self._mean).div_(self._std)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.engine.ranks import Ranks
+
 _ALIGNMENT_BYTES = 64
 """Every tensor starts on a cache line, as tensors of their own do: matrix kernels may round differently otherwise."""
 
@@ -150,6 +152,25 @@ class LaneState:
         """
         for name, view in self.views(lane).items():
             view.copy_(state_dict[name].detach())
+
+    @torch.no_grad()
+    def start_as_first(self, ranks: Ranks) -> None:
+        """Takes over parameters and buffers of rank 0: other machines may have computed theirs a little differently."""
+        for values in (self.params, *self.buffers.values()):
+            whole = values.contiguous()  # rows of buffers have gaps between them, which NCCL does not like
+            ranks.copy_first(whole)
+            values.copy_(whole)
+
+    @torch.no_grad()
+    def average_buffers(self, ranks: Ranks) -> None:
+        """Replaces running statistics, which every rank took from its own shares, by the means over the ranks."""
+        floats = [stack for stack in self.buffers.values() if stack.is_floating_point()]
+        if not floats:
+            return
+        # In float64, in which the mean of equal float32 numbers is that number: a frozen network's weights are buffers.
+        flat = ranks.add_up(torch.cat([stack.double().flatten() for stack in floats])).div_(ranks.count)
+        for stack, mean in zip(floats, torch.split(flat, [stack.numel() for stack in floats]), strict=True):
+            stack.copy_(mean.view(stack.shape))
 
     def state_dict(self) -> dict[str, object]:
         """A copy of everything, on the CPU, for a checkpoint; ``square`` is in it only if the optimiser needs it."""

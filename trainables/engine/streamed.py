@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as transform
 from trainables.data import PackedDataset, Split
 from trainables.data.images import open_rgb
 from trainables.engine.batches import (
+    EVERYTHING,
     Batch,
     ClosedTestSplit,
     batch_of,
@@ -25,8 +26,8 @@ from trainables.engine.batches import (
     members_of,
     order_of,
     probe_positions,
-    steps_of,
 )
+from trainables.engine.ranks import Ranks, turns_of
 from trainables.recipe import Augment, Recipe
 
 _PART = 64
@@ -67,7 +68,14 @@ class StreamedData:
     """
 
     def __init__(
-        self, packed: PackedDataset, recipe: Recipe, device: torch.device, *, test: bool, workers: int
+        self,
+        packed: PackedDataset,
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        test: bool,
+        workers: int,
+        ranks: Ranks | None,
     ) -> None:
         """Starts nothing yet: the workers come with the first batch.
 
@@ -77,8 +85,10 @@ class StreamedData:
             device: Where batches are to live.
             test: Whether the test split may be read.
             workers: Processes that decode.
+            ranks: Who trains together, each decoding its share; None for this process alone.
         """
         self.packed = packed
+        self._ranks = ranks
         self.device = device
         self._test = test
         size = recipe.image_size or packed.input_shape[-1]
@@ -108,27 +118,29 @@ class StreamedData:
         return _targets(self.packed, split).to(self.device)
 
     def epoch(self, seeds: Sequence[int], epoch: int) -> Iterator[list[Batch]]:
-        """One epoch of training: for every step, a batch for each lane."""
+        """One epoch of training: for every step, a batch for each lane, or this process's share of it."""
         labels_of_all = self.targets("train")
-        orders = [order_of(self.members, seed, epoch) for seed in seeds]
-        steps, size = steps_of(self._recipe, self.packed), self._recipe.batch_size
         on_device = self._recipe.augment.model_copy(update={"pad": 0, "flip": False})  # done by the workers
-        draws = [draws_of(on_device, self._recipe, self, seed, epoch) for seed in seeds]
+        rows, turns = turns_of(
+            len(self.members), self._recipe.batch_size, self._ranks, with_neighbours=on_device.mixup > 0
+        )
+        orders = [order_of(self.members, seed, epoch)[rows] for seed in seeds]
+        draws = [draws_of(on_device, self._recipe, self, seed, epoch, rows) for seed in seeds]
         arriving = self._decoded(
             lambda: (
-                [_Wanted("train", int(position), (seed, epoch)) for position in order[step * size : (step + 1) * size]]
-                for step in range(steps)
+                [_Wanted("train", int(position), (seed, epoch)) for position in order[turn.rows]]
+                for turn in turns
                 for seed, order in zip(seeds, orders, strict=True)
             )
         )
-        for step in range(steps):
+        for step, turn in enumerate(turns):
             lanes = []
             for drawn in draws:
                 pixels, positions = next(arriving)
                 labels = labels_of_all.index_select(0, positions)
-                here = drawn.of_batch(step * size, len(labels), step)
-                classes = self.packed.num_classes
-                lanes.append(batch_of(self._recipe, positions, self._normalised(pixels), labels, here, classes=classes))
+                samples, here = self._normalised(pixels), drawn.of_step(turn.rows, step)
+                classes, share = self.packed.num_classes, turn.share
+                lanes.append(batch_of(self._recipe, positions, samples, labels, here, classes=classes, share=share))
             yield lanes
 
     def batch(self, split: Split, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,13 +150,14 @@ class StreamedData:
         pixels, positions = _collated(found)
         return self._normalised(pixels.to(self.device)), labels.index_select(0, positions.to(self.device))
 
-    def chunks(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole split in its order: unchanged samples (B, 3, S, S) and labels (B,)."""
-        count, size, labels = self.packed.sizes[split], self.evaluation_batch, self.targets(split)
+    def chunks(self, split: Split, part: slice = EVERYTHING) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split or a part of it in its order: unchanged samples (B, 3, S, S) and labels (B,)."""
+        size, labels = self.evaluation_batch, self.targets(split)
+        start, stop, _ = part.indices(len(labels))
         arriving = self._decoded(
             lambda: (
-                [_Wanted(split, position, None) for position in range(first, min(first + size, count))]
-                for first in range(0, count, size)
+                [_Wanted(split, position, None) for position in range(first, min(first + size, stop))]
+                for first in range(start, stop, size)
             )
         )
         for pixels, positions in arriving:

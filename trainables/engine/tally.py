@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.engine.loop import Step
+from trainables.engine.ranks import Ranks, Share
 
 _CHUNK_STEPS = 64
 """Losses and hits are put together after so many steps, because few operations for many steps cost less."""
@@ -16,27 +17,31 @@ _WATCHED_CHUNKS = {"cpu": 1, "cuda": 16}
 
 
 class EpochTally:
-    """Adds up the steps of K lanes; waits for the device in :meth:`read` only."""
+    """Adds up the steps of K lanes; waits for the device, and for the other ranks, in :meth:`read` only."""
 
-    def __init__(self, lanes: int, device: torch.device) -> None:
+    def __init__(self, lanes: int, device: torch.device, ranks: Ranks | None = None) -> None:
         self._lanes = range(lanes)
+        self._ranks = ranks
         self._watched_steps = _CHUNK_STEPS * _WATCHED_CHUNKS.get(device.type, 1)
         self._chunk: list[tuple[Sequence[Tensor], Step]] = []  # labels, not samples: these would fill the memory
         self._unread: list[tuple[Tensor, Tensor]] = []
         self._losses: list[list[float]] = []
         self._hits: list[list[float]] = []
         self._sizes: list[int] = []
+        self._copies: list[int] = []
         self._gates: list[Tensor] = []
 
-    def add(self, labels: Sequence[Tensor], done: Step) -> None:
+    def add(self, labels: Sequence[Tensor], done: Step, share: Share | None = None) -> None:
         """Takes in a step.
 
         Args:
             labels: For each lane, (B,) int64, the true classes.
             done: What came of it.
+            share: What this is of the batch; None for all of it.
         """
         self._chunk.append((labels, done))
-        self._sizes.append(len(labels[0]))
+        self._sizes.append(len(labels[0]) if share is None else share.batch)
+        self._copies.append(1 if share is None else share.copies)
         self._gates += [gate for gate in done.gates if gate is not None]
         if len(self._chunk) == _CHUNK_STEPS:
             self._close_chunk()
@@ -54,6 +59,9 @@ class EpochTally:
         """
         self._close_chunk()
         first = len(self._losses)
+        if self._ranks is not None and self._unread:
+            both = self._ranks.add_up(torch.stack([torch.cat(part) for part in zip(*self._unread, strict=True)]))
+            self._unread = [(both[0], both[1])]
         for losses, hits in self._unread:
             self._losses += losses.tolist()
             self._hits += hits.tolist()
@@ -89,5 +97,7 @@ class EpochTally:
             sizes = torch.tensor([len(part) for part in labels])
             of_step = torch.repeat_interleave(torch.arange(len(labels)), sizes).to(losses.device)
             hits[:, lane].index_add_(0, of_step, right.to(hits.dtype))
+        if self._ranks is not None:
+            hits /= torch.tensor(self._copies[-len(hits) :], device=hits.device)[:, None]
         self._unread.append((losses, hits))
         self._chunk = []

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.data import Split
 from trainables.diagnostics import mean_teacher_statistics
 from trainables.engine.averaging import RunningMean
 from trainables.engine.batches import Batch, steps_of
@@ -20,11 +21,14 @@ from trainables.engine.feed import feed
 from trainables.engine.loop import Gate, LoopExecutor, Objective
 from trainables.engine.measure import Evaluation
 from trainables.engine.network import assemble, base_of
+from trainables.engine.ranks import Ranks
 from trainables.engine.schedule import lr_at
+from trainables.engine.shared_norm import with_shared_norms
 from trainables.engine.start import StartOfLearning
 from trainables.engine.state import LaneState
 from trainables.engine.tally import EpochTally
 from trainables.engine.teaching import TeacherLogits, require
+from trainables.fit import misfits_of_ranks
 from trainables.loss_settings import DistilledLoss, TemperedLoss
 from trainables.losses.of_recipe import distillation_parts, distils_at, loss_function
 from trainables.models.logit_norm import logit_norm, undisturbed_logits
@@ -76,6 +80,12 @@ class Training:
     A lane's numbers depend on its seed only, not on K, and continuing from a state gives the numbers of the
     uninterrupted run (bit-equal on the CPU).
 
+    Several processes may train it together, as data parallel: ``batch_size`` and the learning rate stay what the recipe
+    says, every process computes its share of each batch, and all see the numbers of the whole. These are those of a
+    single process, but for rounding and for two things that are drawn or taken from a share: random layers such as
+    dropout draw other numbers, and a batch norm normalises with the mean and variance of the share unless
+    ``compute.sync_batch_norm`` is set. What it remembers of them is averaged over the processes after every epoch.
+
     Attributes:
         recipe: What is trained.
         seeds: Of the lanes.
@@ -98,6 +108,7 @@ class Training:
         teachers: Mapping[str, Teacher] | None = None,
         shelf: Shelf | None = None,
         workers: int = 1,
+        ranks: Ranks | None = None,
     ) -> None:
         """Prepares the data and the initial networks.
 
@@ -112,10 +123,12 @@ class Training:
             teachers: What the names in the recipe mean.
             shelf: Where these teachers are kept.
             workers: Processes that decode images, for a data set that is streamed.
+            ranks: Who trains together, each with the same arguments; None for this process alone.
 
         Raises:
             ValueError: There is no seed or a negative one, model or data set are unknown or do not fit, a teacher is
-                not trained, or the logit norm at the start cannot be reached.
+                not trained, the logit norm at the start cannot be reached, or the batches cannot be shared evenly.
+            RankLost: Another process does not answer.
         """
         if not seeds or min(seeds) < 0:
             raise ValueError(f"seeds must be one number >= 0 for each lane, got {list(seeds)}. Use for example [0].")
@@ -126,7 +139,10 @@ class Training:
         self.divergence: Divergence | None = None
         self._test = test
         self._max_loss = max_loss
-        self.data = feed(recipe, torch.device(device), test=test, data_root=data_root, workers=workers)
+        self._ranks = ranks
+        self.data = feed(recipe, torch.device(device), test=test, data_root=data_root, workers=workers, ranks=ranks)
+        if ranks is not None:
+            _check_shares(recipe, self.data.packed.sizes, ranks.count)
         needed: dict[str, StoredTeacher] = {}
         for name in recipe.names:
             if shelf is None:
@@ -145,13 +161,18 @@ class Training:
         self._modules: list[nn.Module] = []
         for seed in self._lane_seeds:
             below = None if recipe.base is None or shelf is None else base_of(needed[recipe.base], shelf, self.data)
-            self._modules.append(assemble(recipe, seed, self.data, below))
+            network = assemble(recipe, seed, self.data, below)
+            if ranks is not None and recipe.compute.sync_batch_norm:
+                network = with_shared_norms(network, ranks)
+            self._modules.append(network)
         self._state = LaneState(self._modules, self.data.device)
+        if ranks is not None:
+            self._state.start_as_first(ranks)
         self._executor = LoopExecutor(
-            self._modules, self._state, recipe.optimizer, compute=recipe.compute, seeds=self._lane_seeds
+            self._modules, self._state, recipe.optimizer, compute=recipe.compute, seeds=self._lane_seeds, ranks=ranks
         )
         self._mean = None if recipe.ema_decay is None else RunningMean(self._state, recipe.ema_decay)
-        self._evaluation = Evaluation(self._executor, self.data, recipe.loss, recipe.members)
+        self._evaluation = Evaluation(self._executor, self.data, recipe.loss, recipe.members, ranks)
         self._start: StartOfLearning | None = None
         if recipe.diagnostics.theory:
             self._start = StartOfLearning(recipe, self._modules[:: recipe.members], self.data)
@@ -179,6 +200,8 @@ class Training:
         parts = [self._before_learning()] if self.epoch == 0 else []
         with torch.random.fork_rng(devices=[self.data.device] if self.data.device.type == "cuda" else []):
             parts.append(self._train())
+        if self._ranks is not None:
+            self._average_buffers(self._ranks)
         last = self.epoch + 1 == self.last_epoch and self.divergence is None
         if last and self._mean is not None:
             self._mean.settle()
@@ -273,12 +296,13 @@ class Training:
 
     def _train(self) -> list[dict[str, float]]:
         steps = steps_of(self.recipe, self.data.packed)
-        tally = EpochTally(len(self._lane_seeds), self.data.device)
+        tally = EpochTally(len(self._lane_seeds), self.data.device, self._ranks)
         for step, batches in enumerate(self.data.epoch(self._lane_seeds, self.epoch + 1)):
             lr, moment = self._lr(step / steps), self.epoch + step / steps
             objectives = [self._objective(moment, batch) for batch in batches]
-            done = self._executor.train_step([batch.samples for batch in batches], objectives, lr)
-            tally.add([batch.labels for batch in batches], done)
+            share = batches[0].share
+            done = self._executor.train_step([batch.samples for batch in batches], objectives, lr, share)
+            tally.add([batch.labels for batch in batches], done, share)
             if self._mean is not None:
                 self._mean.update()
             if self._start is not None:
@@ -290,6 +314,12 @@ class Training:
         kept = step + 1 if self.divergence is None else self.divergence.step
         lr = self._lr((kept - 1) / steps)
         return self._over_members([{**lane, "optimizer/lr": lr} for lane in tally.means(kept)])
+
+    def _average_buffers(self, ranks: Ranks) -> None:
+        self._state.average_buffers(ranks)
+        if self._mean is not None:
+            with self._mean.in_place():
+                self._state.average_buffers(ranks)
 
     def _objective(self, moment: float, batch: Batch) -> Callable[[Tensor], Objective]:
         """What a step minimises, as a function of its logits.
@@ -341,3 +371,17 @@ class Training:
 
     def _lr(self, share_of_epoch: float) -> float:
         return lr_at(self.recipe.schedule, self.recipe.optimizer.lr, self.epoch + share_of_epoch, self.recipe.epochs)
+
+
+def _check_shares(recipe: Recipe, sizes: Mapping[Split, int], ranks: int) -> None:
+    """Refuses what so many processes cannot share.
+
+    Raises:
+        ValueError: The batch size is no multiple of their number, or a split has fewer samples.
+    """
+    mistakes = misfits_of_ranks(recipe, ranks)
+    for split, size in sizes.items():
+        if size < ranks:
+            mistakes.append(f"split {split} must have a sample for each of {ranks} processes, got {size}")
+    if mistakes:
+        raise ValueError("; ".join(mistakes))

@@ -83,7 +83,7 @@ def test_following_a_dead_server_ends_soon_after_the_driver(root, monkeypatch):
 
 @pytest.mark.slow
 def test_following_sends_while_the_driver_works_and_ends_after_it(root):
-    """The process as the driver starts it, Ctrl-C included; it may not die of it."""
+    """The process as the driver starts it, Ctrl-C and the stop of a job included; it may not die of them."""
     study = Study(root, trials=3)
     study.begin()
     driver = StudyLock(study.folder)
@@ -102,7 +102,8 @@ def test_following_sends_while_the_driver_works_and_ends_after_it(root):
             assert process.poll() is None
             time.sleep(0.2)
         assert os.getpriority(os.PRIO_PROCESS, process.pid) - os.getpriority(os.PRIO_PROCESS, 0) == 10
-        process.send_signal(signal.SIGINT)
+        for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, and the end of a job that Ray stops
+            process.send_signal(number)
         study.end()
     finally:
         driver.release()
