@@ -28,4 +28,9 @@ def bucket() -> Iterator[str]:
                 os.environ[name] = value
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, by the time they are allowed, so that no process is left alone with one in the end."""
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
+
+
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # printed commands are the same however pytest was started
