@@ -8,6 +8,7 @@ is disposable: a resumed study is rebuilt from the records.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -295,6 +296,8 @@ def run_trials(
     first_error = FirstError()
     tune_controller.RayActorManager = ActorManager
     os.environ["RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE"] = "1"  # else Ray Tune starts a trial again by itself
+    if not verbose:  # it would list every start that broke off, though its trial went on
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     try:
         tune.run(
             trainable_of(conductor.study.resources.ranks),

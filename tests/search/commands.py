@@ -20,7 +20,8 @@ THERMOTUNE = str(Path(sys.executable).parent / "thermotune")
 def environment(home: Path, **extra: str) -> dict[str, str]:
     foreign = ("MLFLOW_", "RAY_", "TUNE_", "THERMOTUNE_", "UV_RUN_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {**kept, "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "120", **extra}
+    calm = {"RAY_memory_monitor_refresh_ms": "0"}  # a machine full of tests must not cost them their workers
+    return {**kept, **calm, "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "120", **extra}
 
 
 def thermotune(

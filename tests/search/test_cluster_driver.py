@@ -36,8 +36,7 @@ def cluster(tmp_path_factory):
     hidden.mkdir(parents=True)
     elsewhere = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {hidden} && exec "$0" "$@"')
     without_store = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_SECRET_ACCESS_KEY": "none"}
-    others_take_memory = {"RAY_memory_monitor_refresh_ms": "0"}  # what else runs here must not crash trials
-    with ray_cluster(home, head_cpus=0, **without_store, **others_take_memory) as made:
+    with ray_cluster(home, head_cpus=0, **without_store) as made:
         made.add_node("--labels=zone=a")
         made.add_node("--labels=zone=b", prefix=elsewhere)
         yield made

@@ -12,8 +12,6 @@ from tests.search.commands import Driver, rows_of, thermotune
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-UNWATCHED = {"RAY_memory_monitor_refresh_ms": "0"}
-"""On a machine whose memory is nearly full, Ray would end workers that these tests want to end themselves."""
 
 LONG = """
 name: losses
@@ -57,12 +55,12 @@ def state_of(folder, trial):
 def test_a_worker_that_dies_again_and_again_fails_its_trial_also_over_a_killed_driver(tmp_path):
     file, folder = tmp_path / "losses.yaml", tmp_path / "runs" / "losses"
     file.write_text(LONG)
-    driver = Driver(tmp_path / "runs", "submit", str(file), **UNWATCHED)
+    driver = Driver(tmp_path / "runs", "submit", str(file))
     assert driver.wait_for(is_running(folder, "t0001", 1))
     kill_worker(driver)
     assert driver.wait_for(is_running(folder, "t0001", 2))
     driver.kill()
-    driver = Driver(tmp_path / "runs", "resume", "losses", **UNWATCHED)
+    driver = Driver(tmp_path / "runs", "resume", "losses")
     assert driver.wait_for(is_running(folder, "t0001", 3))
     kill_worker(driver)
     assert driver.wait_for(is_running(folder, "t0002", 1))  # the slot is free again
@@ -79,7 +77,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_trial_also_over_a_killed_d
 def test_workers_that_cannot_begin_fail_their_trials_one_by_one_with_the_traceback(tmp_path):
     file, folder = tmp_path / "losses.yaml", tmp_path / "runs" / "losses"
     file.write_text(LONG)
-    driver = Driver(tmp_path / "runs", "submit", str(file), "--set", "resources.max_failures=0", **UNWATCHED)
+    driver = Driver(tmp_path / "runs", "submit", str(file), "--set", "resources.max_failures=0")
     assert driver.wait_for(is_running(folder, "t0001", 1))
     packed = next(tmp_path.rglob("digits-v*")).parent
     shutil.rmtree(packed)
@@ -100,7 +98,7 @@ def test_workers_that_cannot_begin_fail_their_trials_one_by_one_with_the_traceba
 def test_a_network_that_fits_no_memory_is_a_failed_trial_and_the_study_goes_on(tmp_path):
     file, folder = tmp_path / "large.yaml", tmp_path / "runs" / "large"
     file.write_text(LARGE)
-    run = thermotune(tmp_path / "runs", "submit", str(file), **UNWATCHED)
+    run = thermotune(tmp_path / "runs", "submit", str(file))
     assert run.returncode == 0, run.stderr
     history = History.fold(rows_of(folder))
     states = {t.recipe["model"]: t.state for t in history.of()}
