@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from results.schema import AnyRow, DecisionRow, EpochRow, SessionRow, TrialRow, TrialState, Verdict
+from trainables.recipe import Recipe
 from trainables.values import flatten
 
 _PROPOSAL = ("coordinates", "origin", "audited", "params", "recipe", "seeds", "source")
@@ -87,8 +89,18 @@ def _value(row: object, column: str) -> object:
     value = getattr(row, column)
     if column in _JSON and value is not None:
         parsed = json.loads(value)
+        if column == "recipe":
+            parsed = _with_defaults(parsed)
         return flatten(parsed) if isinstance(parsed, dict) else parsed
     return "NaN" if isinstance(value, float) and value != value else value
+
+
+def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
+    """A recipe with the values of today that the version which recorded it did not know."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValueError:  # whatever it is, it is compared as it stands
+        return recipe
 
 
 def _apart(values: Mapping[str, object], others: Mapping[str, object]) -> dict[str, object]:

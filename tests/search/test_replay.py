@@ -173,6 +173,14 @@ def test_changed_column_of_a_proposal_is_found(tmp_path, rows, column, value):
     assert (row.seq, column) in {(d.seq, d.what) for d in found.differences}
 
 
+def test_a_recipe_of_an_older_version_that_lacks_a_value_of_today_does_not_differ(tmp_path, rows):
+    row = next(filter(is_proposal, rows))
+    recipe = json.loads(row.recipe)
+    del recipe["compute"]["sync_batch_norm"]
+    _, found = tampered(tmp_path, rows, lambda r: r is row, recipe=json.dumps(recipe))
+    assert found.differences == ()
+
+
 @pytest.mark.parametrize(
     ("verdict", "other"), [(Verdict.STOP, Verdict.CONTINUE), (Verdict.CONTINUE, Verdict.STOP)], ids=["saved", "ended"]
 )
