@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,9 @@ def _drive(
     try:
         if not conductor.finished:
             if isinstance(address, Here):
-                until_the_end.enter_context(local_ray(machine, progress, stop, verbose=verbose))
+                at_once = fleet.fits(study.resources.gpus) * study.resources.cpus
+                used = replace(machine, cpus=min(machine.cpus, math.ceil(at_once)))  # Ray starts a worker for each core
+                until_the_end.enter_context(local_ray(used, progress, stop, verbose=verbose))
             from search.tune import run_trials
 
             run_trials(
