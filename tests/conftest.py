@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.s3 import make_bucket, s3_server
 
@@ -26,6 +28,24 @@ def bucket() -> Iterator[str]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+TOGETHER = ("test_jobs_cluster.py", "test_cluster_driver.py", "test_main_job.py")
+"""Modules whose tests share something dear, and go to one process with ``--dist loadgroup``.
+
+xdist's own marks for that have no effect with pytest 9.
+"""
+
+
+class _Grouped(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module.endswith(TOGETHER) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:  # Any: xdist's
+    return _Grouped(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -75,14 +75,14 @@ def kill_and_resume(root, study_file, kills, seed):
     return rows, killed
 
 
-def test_study_of_one_worker_killed_three_times_ends_as_the_uninterrupted_one(tmp_path):
+def test_study_of_one_worker_killed_twice_ends_as_the_uninterrupted_one(tmp_path):
     path = tmp_path / "crash.yaml"
     path.write_text(DISTILLED)
     whole = thermotune(tmp_path / "whole", "submit", str(path))
     assert whole.returncode == 0, whole.stderr
     assert "training the teachers" in whole.stderr
-    rows, killed = kill_and_resume(tmp_path / "killed", str(path), kills=3, seed=0)
-    assert killed == 3
+    rows, killed = kill_and_resume(tmp_path / "killed", str(path), kills=2, seed=0)
+    assert killed == 2
     assert story(History.fold(rows)) == story(History.fold(rows_of(tmp_path / "whole" / "crash")))
     shelves = [Shelf(tmp_path / run / "teachers").all() for run in ("whole", "killed")]
     assert sorted(t.name for t in shelves[0]) == ["assistant", "big"]
@@ -92,8 +92,8 @@ def test_study_of_one_worker_killed_three_times_ends_as_the_uninterrupted_one(tm
 
 
 def test_several_workers_lose_nothing_and_do_nothing_twice(tmp_path, study_file):
-    rows, killed = kill_and_resume(tmp_path / "runs", study_file(3), kills=2, seed=1)
-    assert killed == 2
+    rows, killed = kill_and_resume(tmp_path / "runs", study_file(3), kills=1, seed=1)
+    assert killed == 1
     history = History.fold(rows)
     assert all(trial.state.is_final for trial in history.trials.values())
     assert Counter(t.arm for t in history.of()) == {"search": 10, "baseline": 10}
@@ -203,7 +203,7 @@ def test_study_that_does_not_fit_the_machine_any_more_says_so(tmp_path, study_fi
     resolved.write_text(resolved.read_text().replace("cpus: 1.0", "cpus: 512.0"))
     run = thermotune(root, "resume", "crash")
     assert run.returncode == 4
-    assert "a trial needs 512 CPUs on one node" in run.stderr
+    assert "a trial needs 512 CPUs, this machine has" in run.stderr
 
 
 def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_file):

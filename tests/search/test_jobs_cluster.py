@@ -15,7 +15,7 @@ from tests.cluster import ray_cluster
 from tests.search.commands import Driver, rows_of, thermotune
 from tests.search.crashes import assert_whole, begun, trained
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("jobs")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CANARY = "canary-4711"
 STUDY = """

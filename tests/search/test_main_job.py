@@ -8,7 +8,7 @@ from results.schema import EpochRow, TrialRow
 from tests.browser import chromium, shown
 from tests.search.commands import rows_of, thermotune
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("main job")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALL = ("--set", "search.trials=4", "--set", "recipe.epochs=9", "--set", "seeds.confirm=2")
 
