@@ -78,9 +78,17 @@ def address_of(option: str | None) -> Address:
         return Here()
     if re.fullmatch(r"https?://[^/\s]+/*", text):
         return JobServer(text.rstrip("/"))
+    if re.fullmatch(r"[^/@\s]+:8265", text):
+        raise UsageError(
+            f"{source} must be a URL where it is a job server, got {text!r}. Did you mean http://{text}? A driver on a "
+            "machine of the cluster needs the other port of the head, usually 6379"
+        )
     if text == "auto" or re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}", text):
         return Cluster(text)
+    from results.environment import mask
+
+    shown = mask(f"...@{text.rpartition('@')[2]}" if "@" in text else text)
     raise UsageError(
         f"{source} must be a job server such as http://head:8265, or auto or head:6379 on a machine of the cluster, or "
-        f"local, got {text!r}" + (". Ray's client protocol is not used here" if text.startswith("ray://") else "")
+        f"local, got {shown!r}" + (". Ray's client protocol is not used here" if text.startswith("ray://") else "")
     )

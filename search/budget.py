@@ -62,8 +62,10 @@ class Meter:
 
     @property
     def gpu_hours(self) -> float:
-        """GPU hours of all epochs on record, repeated ones too."""
-        return self._history.train_time_s * self._study.resources.gpus / _HOUR_S
+        """GPU hours of all epochs on record, repeated ones too, by the GPUs that each trial was given."""
+        asked = self._study.resources.gpus
+        times = self._history.train_time_s.items()
+        return sum(time_s * (asked if share is None else share) for share, time_s in times) / _HOUR_S
 
     @property
     def spent(self) -> str | None:

@@ -124,8 +124,9 @@ def unfit(machine: Node, resources: Resources) -> list[Mistake]:
 
 def lack(nodes: Collection[Node], resources: Resources) -> str:
     """For what trials wait that fit on none of the nodes, for people."""
-    names = [name for name, amount in bundle(resources).items() if amount]
-    wanted = _all({name: bundle(resources)[name] * resources.ranks for name in names})
+    need = bundle(resources)
+    names = [name for name, amount in need.items() if amount]
+    wanted = _all({name: need[name] * resources.ranks for name in names})
     waiting = f"waiting for {'a node' if resources.ranks == 1 else 'nodes'} with {wanted}"
     if resources.labels:
         waiting += f" and {_labels(resources)}"
@@ -133,9 +134,12 @@ def lack(nodes: Collection[Node], resources: Resources) -> str:
     labelled = [node for node in nodes if has_labels(node, resources)]
     if not labelled:
         return f"{waiting}; there {there}" + (", none with such labels" if nodes else "")
-    combine = max if resources.ranks == 1 else sum
-    most = _all({name: combine(have(node, name) for node in labelled) for name in names})
-    return f"{waiting}; there {there}, with {'at most' if resources.ranks == 1 else 'together'} {most}"
+    if resources.ranks > 1:
+        together = _all({name: sum(have(node, name) for node in labelled) for name in names})
+        return f"{waiting}; there {there}, with together {together}"
+    nearest = max(labelled, key=lambda node: sum(min(1.0, have(node, name) / need[name]) for name in names))
+    which = "" if len(nodes) == 1 else f"the nearest is {nearest.name} "
+    return f"{waiting}; there {there}, {which}with {_all({name: have(nearest, name) for name in names})}"
 
 
 def _labels(resources: Resources) -> str:

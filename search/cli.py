@@ -160,7 +160,7 @@ def submit(
     """
     from search.study_file import load
 
-    where = address_of(address)
+    where = jobs_cli.place_to_run(address, no_wait=no_wait)
     loaded = load(file, overrides or [], here=isinstance(where, Here))
     _say_remarks(loaded)
     if isinstance(where, JobServer):
@@ -216,7 +216,7 @@ def resume(
     if trials is not None and (not re.fullmatch(r"\+[0-9]{1,9}", trials) or int(trials) == 0):
         raise UsageError(f"--trials must be + and a number of trials to add, got {trials!r}. For example: --trials +20")
 
-    where = address_of(address)
+    where = jobs_cli.place_to_run(address, no_wait=no_wait)
     if isinstance(where, JobServer):
         from search.jobs.jobs import Order
 

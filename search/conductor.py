@@ -37,6 +37,9 @@ from search.stopping.audit import is_audited
 from search.study import Study
 from trainables.memory import DeviceMemory
 
+FREE_MOVES = 4
+"""So many times in a row a trial may lose its node without a new epoch in between."""
+
 Report = Mapping[str, Any]  # JSON: what trainables.session.TrialSession.advance returns
 
 
@@ -137,6 +140,11 @@ class Conductor:
     def finished(self) -> bool:
         """Whether nothing is running and nothing will ever be."""
         return not self.active and not self.history.unfinished() and self._is_explored() and not self._to_confirm()
+
+    @property
+    def running(self) -> int:
+        """How many of the active trials have a worker; the others wait for one."""
+        return sum(self.history.trials[name].state is TrialState.RUNNING for name in self.active)
 
     @property
     def spent(self) -> str | None:
@@ -423,7 +431,8 @@ class Conductor:
     def lost(self, name: str, failure: Failure) -> None:
         """An attempt at the trial broke off: it will be handed out again, or has crashed too often and ends.
 
-        Crashes count over all sessions. What the cluster takes away is not the trial's fault, and does not count.
+        Crashes count over all sessions. What the cluster takes away is not the trial's fault, and does not count; but
+        where moves follow one another and no new epoch is trained, they may be, and count from the fifth on.
 
         Args:
             name: The trial.
@@ -432,6 +441,9 @@ class Conductor:
         trial = self.history.trials[name]
         if name not in self.active:
             return  # it has ended, or waits
+        if failure.setback is Setback.MOVE and trial.fruitless_moves >= FREE_MOVES:
+            reason = f"{failure.reason}, the fifth time or more without a new epoch, which counts as a crash"
+            failure = replace(failure, setback=Setback.CRASH, reason=reason)
         if failure.setback is Setback.CRASH and trial.crashes >= self.study.resources.max_failures:
             self.failed(name, failure)
         else:

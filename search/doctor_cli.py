@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,12 +69,17 @@ def _look_at_cluster(where: Cluster, root: Place, study: Study | None, shown: Sh
     from search.doctor.check import explained
     from search.doctor.cluster import look_at_cluster
     from search.progress import Progress
-    from search.ray_session import joined_ray
-    from search.stop import Stop
+    from search.ray_session import joined_ray, reach
+    from search.stop import Interrupted, Stop
 
     try:
-        with Stop("Stopped.") as stop, joined_ray(where, Progress(shown), stop, verbose=False):
-            shown.phase("looking at the machines of the cluster")
-            return look_at_cluster(root, study)
+        reach(where)  # may wait long for nobody; Ctrl-C ends that at once, as long as Ray is not there to take it
+        with (
+            Stop("Stopped.", resumable=False) as stop,
+            joined_ray(where, Progress(shown), stop, verbose=False),
+        ):
+            return look_at_cluster(root, study, stop.checking(shown.phase))
+    except Interrupted as interruption:
+        raise typer.Exit(128 + signal.Signals[str(interruption)]) from None
     except ThermotuneError as error:
         return [explained("cluster", error)]

@@ -19,7 +19,6 @@ _IN_CREATION = "The actor died because of an error raised in its creation task, 
 _EXIT = "Worker exit type:"
 _GUESSES = "Some common causes include"
 _NODE_FULL = "killed due to the node running low on memory"
-_NODE_DIED = re.compile(r"\bnode (?:has died|was terminated|is dead)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +53,17 @@ def failure_of(error: BaseException | None, text: str, node: str | None) -> Fail
     """
     from ray import exceptions  # the conductor knows this module, and no Ray
 
+    from trainables.distributed import node_died
+
     said = mask(_HEADING.sub("", _COLOR.sub("", text)).strip())
     cause = getattr(error, "cause", None) or error  # of a trial of several processes, what happened to one of them
     its_node = "its node" if node is None else f"its node {node}"
+    if isinstance(error, exceptions.RayTaskError):  # its processes may be on other nodes than the worker that leads
+        its_node = "one of its nodes"
     if getattr(cause, "preempted", False):
         return Failure(setback=Setback.MOVE, reason=f"{its_node} was taken away by the cluster")
     is_actor = isinstance(cause, exceptions.RayActorError)
-    if isinstance(cause, exceptions.NodeDiedError) or (is_actor and _NODE_DIED.search(said)):
+    if node_died(cause):
         return Failure(setback=Setback.MOVE, reason=f"{its_node} was lost")
     if isinstance(cause, exceptions.ActorUnavailableError):
         return Failure(setback=Setback.MOVE, reason=f"{its_node} could not be reached any more")

@@ -53,6 +53,7 @@ class Trial:
         attempt: Starts so far.
         crashes: Attempts that ended because the worker raised an exception or died; of these so many are allowed.
         moves: Attempts that ended because the node was lost or taken away.
+        fruitless_moves: Of the moves, those since the last epoch that was trained for the first time.
         gpu_share: GPUs that its last attempt was given, if it could share one; else None.
         least_share: GPUs that it needs at least, as it ran out of memory with fewer.
         epochs: For every visible epoch, the metrics of every lane.
@@ -61,6 +62,7 @@ class Trial:
         recorded_attempt: The attempt that trained the newest epochs on record.
         recorded_start: The epoch from which that attempt started.
         trained_by: For every epoch that was ever on record, the last attempt that trained it.
+        shares: What ``gpu_share`` was in every attempt.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Trial:
     attempt: int = 0
     crashes: int = 0
     moves: int = 0
+    fruitless_moves: int = 0
     gpu_share: float | None = None
     least_share: float = 0.0
     epochs: dict[int, dict[int, Mapping[str, float]]] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Trial:
     recorded_attempt: int = 1
     recorded_start: int = 0
     trained_by: dict[int, int] = field(default_factory=dict)
+    shares: dict[int, float | None] = field(default_factory=dict)
     _told: Observation | None = None
 
     @property
@@ -179,7 +183,7 @@ class History:
         sessions: Number of driver sessions so far.
         state: What the newest session row says; a driver that was killed leaves RUNNING behind.
         seq: Sequence number of the newest row.
-        train_time_s: Time of all epochs ever recorded, repeated ones too; s.
+        train_time_s: Time of all epochs ever recorded, repeated ones too, by the share of a GPU; s.
         events: What happened to sessions as a whole, such as the loss of a node: rows with a ``reason`` that says it.
         repeats: Epochs on record that were trained again, because a worker was lost after its last checkpoint.
         gpu_memory: The largest part of a GPU's memory that a trial took; None before one was measured.
@@ -190,7 +194,7 @@ class History:
         self.sessions = 0
         self.state = StudyState.NEW
         self.seq = 0
-        self.train_time_s = 0.0
+        self.train_time_s: defaultdict[float | None, float] = defaultdict(float)
         self.events: list[SessionRow] = []
         self.repeats: list[Repeat] = []
         self.gpu_memory: DeviceMemory | None = None
@@ -240,7 +244,10 @@ class History:
         trial.attempt = max(trial.attempt, row.attempt)
         trial.crashes += row.setback == Setback.CRASH
         trial.moves += row.setback == Setback.MOVE
+        trial.fruitless_moves += row.setback == Setback.MOVE
         trial.gpu_share = trial.gpu_share if row.gpu_share is None else row.gpu_share
+        if trial.state is TrialState.RUNNING:
+            trial.shares[row.attempt] = row.gpu_share
         if row.setback == Setback.MEMORY and trial.gpu_share is not None:
             trial.least_share = larger_share(trial.gpu_share)
         self._note_memory(row)
@@ -286,10 +293,12 @@ class History:
             trial.recorded_attempt, trial.recorded_start = row.attempt, row.attempt_start
         trial.attempt = max(trial.attempt, row.attempt)
         trial.epochs.setdefault(row.epoch, {})[row.lane] = row.metrics
+        if row.epoch not in trial.trained_by:
+            trial.fruitless_moves = 0
         if trial.trained_by.setdefault(row.epoch, row.attempt) < row.attempt:
             trial.trained_by[row.epoch] = row.attempt
             self._note_repeat(row)
-        self.train_time_s += row.epoch_time_s
+        self.train_time_s[trial.shares.get(row.attempt)] += row.epoch_time_s
 
     def _note_repeat(self, row: EpochRow) -> None:
         last = self._last_repeat.get(row.trial)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from results.places import Place
-from search.address import AddressOption, JobServer, address_of
+from search.address import Address, AddressOption, JobServer, address_of
 from search.errors import ThermotuneError, UsageError
 from search.options import ROOT, RootOption, StudyArgument
 from search.terminal import command_prefix, resume_command
@@ -51,7 +51,7 @@ def logs(
     from search.jobs.log import JobLogReader
     from search.progress import Display
 
-    reader = JobLogReader(Display(Console(stderr=True, force_terminal=False)))
+    reader = JobLogReader(Display(Console(force_terminal=False)))  # the log is what was asked for: stdout
     reader.take(there.log(job.id))
     reader.close()
     if not job.is_active:
@@ -66,6 +66,25 @@ def stop(study: StudyArgument, root: RootOption = ROOT, address: AddressOption =
         _stop_job(where.url, study, None if root == ROOT else root)
     else:
         _stop_here(root, study)
+
+
+def place_to_run(address: str | None, *, no_wait: bool) -> Address:
+    """Where a study is to run.
+
+    Args:
+        address: As for ``address_of``.
+        no_wait: Only a job can be left alone.
+
+    Raises:
+        UsageError: The address is none, or ``--no-wait`` was given without a job server.
+    """
+    where = address_of(address)
+    if no_wait and not isinstance(where, JobServer):
+        raise UsageError(
+            "--no-wait must come with a job server, which keeps a study running without this command. For example: "
+            "--address http://head:8265"
+        )
+    return where
 
 
 def run_as_job(url: str, order: Order, *, wait: bool) -> None:
@@ -83,11 +102,9 @@ def run_as_job(url: str, order: Order, *, wait: bool) -> None:
 
     jobs.check_root(order.root)
     there = server.JobServer(url)
-    if names := variables.sent():
-        _say(
-            f"From your environment, these go along: {', '.join(names)}. Who may use the cluster can see their values."
-        )
-    name = jobs.start(there, order)
+    if (remark := variables.only_here()) is not None:
+        _say(f"note: {remark}.")
+    name = jobs.start(there, order, _say)
     if wait:
         _say(f"Started job {name} at {url}. Ctrl-C leaves it running.")
         _attach(there, name)
@@ -137,10 +154,8 @@ def _stop_job(url: str, study: str, root: Place | None) -> None:
     resume = _resume(job.root, study, url)
     if ended.state != "STOPPED":
         _say(f"Job {job.id} came to its end before: {ended.state}.")
-    elif SAVED in there.log(job.id):
-        _say(f"{study} is stopped, and everything is saved. Continue with:\n  {resume}")
     else:
-        _say(f"{study} is stopped. What was recorded is safe, the rest will be repeated. Continue with:\n  {resume}")
+        _say(_stopped(study, resume, saved=SAVED in there.log(job.id)))
 
 
 def _stop_here(root: Place, study: str) -> None:
@@ -153,13 +168,26 @@ def _stop_here(root: Place, study: str) -> None:
     driver = holder(folder)
     if driver is None:
         raise UsageError(f"there must be a driver to stop, but none works on {study} (root {root})")
+    if not driver.pid:
+        raise UsageError(
+            f"the lock of {study} must say which process to stop, but {folder / 'lock'} cannot be read. If a driver "
+            "works, stop it with Ctrl-C where it runs; if none does, the lock is void in a minute"
+        )
     if not driver.is_here:
         raise UsageError(
             f"the driver of {study} must run on this machine to be stopped from here, but it is {driver}. Stop it "
             f"there: kill {driver.pid}. If it is a job of a cluster, name the job server with --address"
         )
     _say(f"Stopping {driver}; it saves what is running ...")
-    os.kill(driver.pid, signal.SIGTERM)
+    try:
+        os.kill(driver.pid, signal.SIGTERM)
+    except PermissionError as error:
+        raise UsageError(
+            f"only who started a driver can stop it, but process {driver.pid} is not yours. Ask its user, or "
+            f"an administrator: sudo kill {driver.pid}"
+        ) from error
+    except ProcessLookupError:  # it came to its end just now
+        pass
     deadline = time.monotonic() + STOP_WAIT_S
     while (now := holder(folder)) is not None and now.token == driver.token:
         if time.monotonic() > deadline:
@@ -168,10 +196,17 @@ def _stop_here(root: Place, study: str) -> None:
                 f"runs. To end it on the spot: kill -9 {driver.pid}. Nothing that was recorded is lost by that"
             )
         time.sleep(0.2)
-    if StudyView(folder).state is StudyState.COMPLETED:
+    view = StudyView(folder)
+    if view.state is StudyState.COMPLETED:
         _say(f"{study} came to its end before.")
-    else:
-        _say(f"{study} is stopped, and everything is saved. Continue with:\n  {resume_command(root, study, None)}")
+        return
+    saved = bool(view.sessions) and view.sessions[-1].ended_at is not None
+    _say(_stopped(study, resume_command(root, study, None), saved=saved))
+
+
+def _stopped(study: str, resume: str, *, saved: bool) -> str:
+    how = ", and everything is saved." if saved else ". What was recorded is safe, the rest will be repeated."
+    return f"{study} is stopped{how} Continue with:\n  {resume}"
 
 
 def _server_named(address: str | None, command: str) -> str:

@@ -16,6 +16,13 @@ from search.capacity import Node, lack, parts, slots, with_share
 from search.settings import Resources
 
 LOOK_EVERY_S = 2.0
+SILENT = "the head of the cluster does not answer"
+SILENT_S = 10.0
+"""A head that has not answered for so long is worth a word; seconds."""
+LOST_S = 30.0
+"""Then it is taken for lost: Ray itself ends a process 60 s after the head did, without a word; seconds."""
+WAITING_S = 30.0
+"""Trials that have waited for so long for a place that there should be wait for others; seconds."""
 
 _NOT_CUSTOM = ("node:", "memory", "object_store_memory", "accelerator_type:")
 _GOODBYES = {1: "left the cluster", 3: "was taken away", 4: "left the cluster, because it was idle"}
@@ -70,19 +77,30 @@ class Fleet:
         watched: Whether nodes may come and go.
     """
 
-    def __init__(self, resources: Resources, look: Callable[[], Listing], *, watched: bool) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        look: Callable[[], Listing],
+        *,
+        watched: bool,
+        away: Callable[[bool], None] = lambda lost: None,
+    ) -> None:
         """Looks for the first time.
 
         Args:
             resources: Of a trial.
             look: Lists the nodes; called every two seconds in a thread of its own, because it may hang.
             watched: Whether to look again.
+            away: Called, in a thread of its own, while looking fails or hangs; at last, with True, when it has for so
+                long that the cluster is taken for lost. The main thread may hang too.
         """
         self.watched = watched
         self._resources = resources
         self._look = look
         self._now = self._seen = look()
-        self._changes: list[Change] = []
+        self._away = away
+        self._silent_s = 0.0
+        self._idle_since: float | None = None
         self._ended = threading.Event()
         self._fits: dict[float, int] = {}
 
@@ -92,13 +110,14 @@ class Fleet:
         return cls(resources, lambda: Listing({machine.id: machine}), watched=False)
 
     @classmethod
-    def of_cluster(cls, resources: Resources) -> Fleet:
-        """The nodes of the connected cluster."""
-        return cls(resources, listing, watched=True)
+    def of_cluster(cls, resources: Resources, away: Callable[[bool], None]) -> Fleet:
+        """The nodes of the connected cluster; ``away`` hears that its head does not answer."""
+        return cls(resources, listing, watched=True, away=away)
 
     def __enter__(self) -> Fleet:
         if self.watched:
             threading.Thread(target=self._watch, daemon=True).start()
+            threading.Thread(target=self._guard, daemon=True).start()
         return self
 
     def __exit__(
@@ -137,23 +156,45 @@ class Fleet:
     def slots(self, gpus: float) -> int:
         """How many trials to ask for at once, where each gets so many GPUs.
 
-        On a cluster these may be more than fit: an autoscaler goes by what is asked for. It is at least one.
+        On a cluster these are more than fit, if only by one: an autoscaler goes by what is asked for.
         """
         if not self.watched:
             return self.fits(gpus)
-        return self._resources.max_concurrent or max(1, self.fits(gpus))
+        return self._resources.max_concurrent or self.fits(gpus) + 1
 
-    @property
-    def waits_for(self) -> str | None:
-        """What has to come before any trial can run; None if a node can run one."""
-        if self.fits(self._resources.gpus):
+    def waits_for(self, *, idle: bool) -> str | None:
+        """What has to come before any trial can run; None if it should be able to.
+
+        Args:
+            idle: Whether there are trials to run, and none runs.
+        """
+        if not self.watched:
             return None
-        return lack(self.nodes, self._resources)
+        if self._silent_s > SILENT_S:
+            return SILENT
+        if not self.fits(self._resources.gpus):
+            return lack(self.nodes, self._resources)
+        now = time.monotonic()
+        self._idle_since = (self._idle_since or now) if idle else None
+        if self._idle_since is not None and now - self._idle_since > WAITING_S:
+            return "waiting for a place: all nodes seem to be in use by others"
+        return None
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
             with contextlib.suppress(Exception):  # of any kind, while the head does not answer: look again
                 self._seen = self._look()
+                self._silent_s = 0.0
+
+    def _guard(self) -> None:
+        """Counts by itself, for a clock goes on while this process is stopped."""
+        while self._silent_s <= LOST_S:
+            if self._ended.wait(LOOK_EVERY_S):
+                return
+            self._silent_s += LOOK_EVERY_S
+            if self._silent_s > SILENT_S:
+                self._away(False)
+        self._away(True)
 
 
 def compare(before: Listing, now: Listing) -> Iterator[Change]:

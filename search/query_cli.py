@@ -113,8 +113,15 @@ def status(
     """Show where a study stands, or all studies of the root; with a job server its jobs, or the job of a study."""
     where = address_of(address)
     if isinstance(where, JobServer):
-        _status_of_jobs(where.url, study, root, form)
-        return
+        from search.jobs.jobs import NoJob
+
+        try:
+            _status_of_jobs(where.url, study, root, form)
+            return
+        except NoJob:
+            if address is not None:
+                raise
+            typer.echo(f"{where.url} knows no job of {study}; this is by the records in {root}.", err=True)
     from results.facts import find_study
     from results.report import Format, render_status, render_statuses, statuses
     from results.report import status as status_of

@@ -97,7 +97,7 @@ def joined_ray(cluster: Cluster, progress: Progress, stop: Stop, *, verbose: boo
     _prepare(verbose=verbose)
     address = reach(cluster)
     with _connected(stop):
-        _join(address, stop, verbose=verbose)
+        _join(address, progress, stop, verbose=verbose)
         yield
 
 
@@ -111,8 +111,9 @@ def reach(cluster: Cluster) -> str:
         UsageError: There is no cluster at the address, or it does not know our token.
         ThermotuneError: It runs another version of Ray.
     """
+    os.environ.update(_ENGINE)  # this and the token before Ray is imported, which keeps them
     if (found := token.token()) is not None:
-        os.environ.update({token.MODE: "token", token.VALUE: found})  # before Ray is imported, which keeps it
+        os.environ.update({token.MODE: "token", token.VALUE: found})
     import grpc  # type: ignore[import-untyped]
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
@@ -217,17 +218,17 @@ def _start(machine: Node, stop: Stop, *, verbose: bool) -> None:
                 ) from error
 
 
-def _join(address: str, stop: Stop, *, verbose: bool) -> None:
+def _join(address: str, progress: Progress, stop: Stop, *, verbose: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="thermotune-") as folder:
-        environment = None if os.environ.get(_IN_JOB) else _environment(Path(folder))
+        environment = None if os.environ.get(_IN_JOB) else _environment(Path(folder), progress)
         try:
             _initialise(stop, verbose=verbose, address=address, runtime_env=environment)
         except Exception as error:  # Ray raises errors of many kinds here
             raise ThermotuneError(f"the cluster at {address} cannot be joined: {error}") from error
 
 
-def _environment(folder: Path) -> dict[str, Any]:  # Any: a runtime environment of Ray
+def _environment(folder: Path, progress: Progress) -> dict[str, Any]:  # Any: a runtime environment of Ray
     """What workers need that have nothing but thermotune's dependencies; in a job they have it already."""
     file = folder / "thermotune.zip"
     file.write_bytes(pack().content)
-    return {"working_dir": str(file), "env_vars": sent()}
+    return {"working_dir": str(file), "env_vars": sent(progress.note)}

@@ -33,7 +33,7 @@ from search.doctor.cluster import preflight
 from search.errors import StoreAway, StudyBlocked, StudyFileError, ThermotuneError
 from search.folder import open_study, trained_teachers
 from search.history import History
-from search.nodes import Fleet
+from search.nodes import SILENT, Fleet
 from search.progress import Progress
 from search.ray_session import joined_ray, local_ray
 from search.stop import Interrupted, Stop
@@ -155,16 +155,23 @@ def _drive(
         raise ThermotuneError(
             f"the budget of {study.name} must leave something to do; used: {spent}. {more(study.name, spent)}"
         )
+
+    def head_away(lost: bool) -> None:
+        progress.phase(SILENT)
+        if lost:
+            progress.note("It has not for half a minute: the study stops.")
+            stop.give_up(SILENT)
+
     fleet = Fleet.of_machine(machine, study.resources)
     if isinstance(address, Cluster):
         try:
             until_the_end.enter_context(joined_ray(address, progress, stop, verbose=verbose))
+            fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources, head_away))
+            remarks = preflight(study, folder.parent, fleet.nodes, stop.checking(progress.phase))
         except Interrupted as interruption:
             return Outcome.of(StudyState.INTERRUPTED, history, str(interruption))
-        fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources))
-        progress.phase("looking at the machines of the cluster")
-        for remark in preflight(study, folder.parent, fleet.nodes):
-            progress.note(remark)
+        for remark in remarks:
+            progress.note(f"{remark[0].upper()}{remark[1:]}.")
     facts = {"slots": fleet.fits(conductor.shares.usual), "amendment": amendment, **_session_facts(fleet)}
     for line in news(rows, facts["environment"], amendment):
         progress.note(line)
@@ -175,6 +182,10 @@ def _drive(
     def close(state: StudyState, reason: str) -> None:
         conductor.session(state, reason=reason, wall_time_s=meter.session_s, **facts)
         writer.close()
+
+    def last_words(why: str) -> None:
+        close(StudyState.INTERRUPTED, why)
+        lock.release()
 
     def between_events() -> bool:
         stop.check()
@@ -187,13 +198,13 @@ def _drive(
         if isinstance(folder, RemotePath) and lock.unreachable_s > TROUBLE_S:
             raise OSError(f"no answer for {lock.unreachable_s:.0f} s")  # and no row had to be written
         writer.flush_if_due()
-        progress.update(fleet.waits_for)
+        progress.update(fleet.waits_for(idle=bool(conductor.active) and conductor.running == 0))
         return writer.waiting == 0
 
     sweep(folder, history)
     storage = scratch(folder) / "tune"
     shutil.rmtree(storage, ignore_errors=True)  # what Ray Tune of a killed session left behind
-    stop.last_words = lambda name: close(StudyState.INTERRUPTED, name)
+    stop.last_words = last_words
     state, reason, used_up = StudyState.COMPLETED, "nothing left to run", False
     try:
         if not conductor.finished:

@@ -258,7 +258,7 @@ class Budget(Section):
     """How much a study may take over all its sessions; then it stops in order and can be resumed with more."""
 
     wall_hours: float | None = Field(None, gt=0, description="hours of all sessions together")
-    gpu_hours: float | None = Field(None, gt=0, description="GPU hours of all trials together, by resources.gpus")
+    gpu_hours: float | None = Field(None, gt=0, description="GPU hours, by the GPUs that each trial was given")
     trials: int | None = Field(None, ge=1, description="trials begun, over all arms and stages")
 
 

@@ -28,15 +28,22 @@ class Interrupted(BaseException):
 class Stop:
     """Listens for signals while a study runs; use it as a context manager in the main thread.
 
+    Args:
+        farewell: What to say where the process has to end on the spot, because Ray hangs.
+        resumable: Whether it then ends with the exit code for that, or with the signal's.
+
     Attributes:
-        last_words: What to record, given the signal's name, if the main thread hangs in Ray: where a signal hits the
-            whole process group, Ray's own processes die of it, and calls to them return after a minute or never.
+        last_words: What to record, given the signal's name or another reason, if the main thread hangs in Ray: where a
+            signal hits the whole process group, Ray's own processes die of it, and calls to them return after a minute
+            or never.
     """
 
-    def __init__(self, farewell: str) -> None:
+    def __init__(self, farewell: str, *, resumable: bool = True) -> None:
         self.last_words: Callable[[str], None] = lambda name: None
         self._farewell = farewell
-        self._number: int | None = None
+        self._resumable = resumable
+        self._why: str | None = None
+        self._code = EXIT_RESUMABLE
         self._since = 0.0
         self._watchdog: threading.Timer | None = None
         self._stopped = False
@@ -59,9 +66,18 @@ class Stop:
             signal.signal(number, self._handle)
 
     def check(self) -> None:
-        """Raises Interrupted once there was a signal."""
-        if self._number is not None:
-            raise Interrupted(signal.Signals(self._number).name)
+        """Raises Interrupted once there was a signal, or another reason to stop."""
+        if self._why is not None:
+            raise Interrupted(self._why)
+
+    def checking(self, show: Callable[[str], None]) -> Callable[[str], None]:
+        """The same function, but it raises Interrupted once there was a signal."""
+
+        def checked(text: str) -> None:
+            self.check()
+            show(text)
+
+        return checked
 
     def done(self) -> None:
         """The main thread came to a stop by itself, and records its own last words."""
@@ -71,8 +87,15 @@ class Stop:
 
     def request(self, number: int) -> None:
         """Asks for an orderly stop, as a signal does."""
-        if self._number is None:
-            self._number, self._since = number, time.monotonic()
+        self._ask(signal.Signals(number).name, EXIT_RESUMABLE if self._resumable else 128 + number)
+
+    def give_up(self, why: str) -> None:
+        """Asks for an orderly stop that nobody ordered, from any thread; ``why`` is a sentence without a full stop."""
+        self._ask(why, EXIT_RESUMABLE)
+
+    def _ask(self, why: str, code: int) -> None:
+        if self._why is None:
+            self._why, self._code, self._since = why, code, time.monotonic()
             if self._stopped:
                 return
             self._watchdog = threading.Timer(STUCK_AFTER_S, self._end)
@@ -80,17 +103,17 @@ class Stop:
             self._watchdog.start()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._number is None:
+        if self._why is None:
             self.request(number)
         elif time.monotonic() - self._since > SAME_SIGNAL_S:
             self._leave(128 + number, "")
 
     def _end(self) -> None:
-        assert self._number is not None
+        assert self._why is not None
         try:
-            self.last_words(signal.Signals(self._number).name)
+            self.last_words(self._why)
         finally:
-            self._leave(EXIT_RESUMABLE, self._farewell)
+            self._leave(self._code, self._farewell)
 
     def _leave(self, code: int, text: str) -> None:
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides the cursor

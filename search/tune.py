@@ -37,6 +37,7 @@ from search.placement import request_for
 from search.settings import REPORT_EVERY_S
 from search.study import Study
 from search.worker import trainable_of
+from trainables.distributed import NODES_KEY
 from trainables.recipe import Recipe
 from trainables.teachers import in_order
 from trainables.trial import PLACEHOLDER, REPORT_KEY
@@ -90,28 +91,33 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
         self._fleet = fleet
         self._first_error = first_error
         self._placeholders: set[str] = set()
-        self._placeholders_left = self._slots
+        self._placeholders_left = self._fits
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The configuration of the next trial; None while there is none, FINISHED when there never will be."""
-        if len(self._conductor.active) + len(self._placeholders) >= self._slots:
-            return None
+        held = len(self._conductor.active) + len(self._placeholders)
+        if held >= self._fleet.slots(self._usual) or self._conductor.running < self._fits <= held:
+            return None  # a worker that comes free is for those that wait already: Ray Tune prefers the newest
         with self._first_error.kept():
             trial = self._conductor.next_trial()
             if trial is not None:
-                self._placeholders_left = self._slots
+                self._placeholders_left = self._fits
                 return trial_config(self._conductor.study, trial, self._folder)
             if self._conductor.at_rest:
                 return str(Searcher.FINISHED)
-            if not self._conductor.between_stages or self._placeholders_left == 0:
+            if not self._conductor.between_stages or self._placeholders_left == 0 or held >= self._fits:
                 return None
         self._placeholders_left -= 1
         self._placeholders.add(trial_id)
         return dict(PLACEHOLDER)
 
     @property
-    def _slots(self) -> int:
-        return self._fleet.slots(self._conductor.shares.usual)
+    def _usual(self) -> float:
+        return self._conductor.shares.usual
+
+    @property
+    def _fits(self) -> int:
+        return self._fleet.fits(self._usual)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Frees the slot of a placeholder; of trials the conductor knows, since it gave the verdict."""
@@ -145,7 +151,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         self._between_events = between_events
         self._first_error = first_error
         self._started: set[str] = set()
-        self._node_of: dict[str, str] = {}
+        self._nodes_of: dict[str, set[str]] = {}  # a trial of several processes may be on several
         self._sent_away: set[str] = set()
         self._ended: list[Trial] = []
 
@@ -159,18 +165,22 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             ended, self._ended = self._ended, []
             threading.Thread(target=drop_checkpoints, args=(self._folder, ended), daemon=True).start()
         for tune_trial in controller.get_live_trials():
-            starts = tune_trial.status == TuneTrial.RUNNING and tune_trial.trial_id not in self._started
-            if starts and tune_trial.config != PLACEHOLDER:
-                self._started.add(tune_trial.trial_id)
-                with self._first_error.kept():
-                    self._conductor.started(tune_trial.config["trial"])
-                if self._fleet.watched:
-                    self._node_of[tune_trial.trial_id] = node_of(tune_trial.temporary_state.ray_actor)
+            if tune_trial.status == TuneTrial.RUNNING and tune_trial.config != PLACEHOLDER:
+                self._note_start(tune_trial)
         with self._first_error.kept():
             for change in self._fleet.changes():
                 sentence = change.sentence(self._trials_on(change), self._fits)
                 self._conductor.event(sentence, slots=self._fits)
         return None
+
+    def _note_start(self, tune_trial: TuneTrial) -> None:
+        if tune_trial.trial_id in self._started:
+            return
+        self._started.add(tune_trial.trial_id)
+        with self._first_error.kept():
+            self._conductor.started(tune_trial.config["trial"])
+        if self._fleet.watched:
+            self._nodes_of[tune_trial.trial_id] = {node_of(tune_trial.temporary_state.ray_actor)}
 
     @property
     def _fits(self) -> int:
@@ -178,10 +188,10 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
 
     def _trials_on(self, change: Change) -> int:
         """How many trials a change concerns; those that were on a lost node are on none from then on."""
-        concerned = [name for name, node in self._node_of.items() if node == change.node.id]
+        concerned = [name for name, nodes in self._nodes_of.items() if change.node.id in nodes]
         if change.is_end:
             for name in concerned:
-                del self._node_of[name]
+                del self._nodes_of[name]
         return len(concerned)
 
     def on_trial_add(self, controller: object, tune_trial: TuneTrial) -> None:
@@ -197,12 +207,15 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             if tune_trial.config == PLACEHOLDER:
                 wait = self._conductor.between_stages and result["time_total_s"] < KEEP_WORKER_S
                 return str(TrialScheduler.CONTINUE if wait else TrialScheduler.STOP)
+            self._note_start(tune_trial)  # it may report before we looked
             name = tune_trial.config["trial"]
+            nodes = self._nodes_of.get(tune_trial.trial_id, set())
+            nodes |= set(result.get(NODES_KEY, ()))
             if self._conductor.report(name, result[REPORT_KEY][0]) is Verdict.CONTINUE:
-                if self._fleet.is_leaving(self._node_of.get(tune_trial.trial_id)):
+                if any(map(self._fleet.is_leaving, nodes)):
                     self._send_away(tune_trial)
                 return str(TrialScheduler.CONTINUE)
-            self._node_of.pop(tune_trial.trial_id, None)
+            self._nodes_of.pop(tune_trial.trial_id, None)
             self._ended.append(self._conductor.history.trials[name])
         return str(TrialScheduler.STOP)
 
@@ -211,17 +224,24 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         self._sent_away.add(tune_trial.trial_id)
         ray.kill(tune_trial.temporary_state.ray_actor)
 
-    def on_trial_error(self, controller: object, tune_trial: TuneTrial) -> None:
-        """A worker raised an exception or was lost, also before it began: Ray Tune is done with this start of it."""
+    def on_trial_error(self, controller: Any, tune_trial: TuneTrial) -> None:  # Any: Ray's controller is untyped
+        """A worker raised an exception or was lost, also before it began: Ray Tune is done with this start of it.
+
+        Where a worker that goes from one trial to the next raised, Ray Tune still takes the trial for one that is
+        being placed (Ray 2.60): it would keep workers for it as long as it runs, and later ones would find no room.
+        """
+        if tune_trial in controller._staged_trials:
+            controller._unstage_trial_with_resources(tune_trial)
         if tune_trial.config == PLACEHOLDER:
             return
         name = tune_trial.config["trial"]
         failure = failure_of(*_error_of(tune_trial), node=tune_trial.last_result.get("hostname"))
         sent_away = tune_trial.trial_id in self._sent_away
         if sent_away:
-            failure = Failure(setback=Setback.MOVE, reason="its node will be taken away")
+            its_node = "one of its nodes" if len(self._nodes_of.get(tune_trial.trial_id, ())) > 1 else "its node"
+            failure = Failure(setback=Setback.MOVE, reason=f"{its_node} will be taken away")
         if sent_away or failure.setback is not Setback.MOVE:  # those of a lost node count when its loss is noticed
-            self._node_of.pop(tune_trial.trial_id, None)
+            self._nodes_of.pop(tune_trial.trial_id, None)
         with self._first_error.kept():
             self._conductor.lost(name, failure)
             self._ended.append(self._conductor.history.trials[name])

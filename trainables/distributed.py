@@ -7,22 +7,28 @@ computes nothing: ``PlacementGroupFactory([{}, bundle, bundle, ...])``. Ranks me
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import psutil
 import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, RayActorError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from trainables.session import TrialConfig
+from trainables.session import TrialConfig, prepare_data
 from trainables.storage import Folder
 from trainables.trial import PLACEHOLDER, PLACEHOLDER_STEP_S, REPORT_KEY, StudyTrial
 
 NOTICE_S = 60.0
 """Ray needs up to half a minute to notice that a machine is gone; a rank that misses another one knows it sooner."""
 
+NODES_KEY = "nodes"
+"""Key of a step's result for what Ray calls the nodes of the ranks; a list, one name for each rank."""
+
+_NODE_DIED = re.compile(r"\bnode (?:has died|was terminated|is dead)", re.IGNORECASE)
 _LOCAL = "127.0.0.1"
 
 Report = dict[str, Any]  # Any: as TrialSession.advance gives it
@@ -38,6 +44,7 @@ class DistributedTrial(StudyTrial):
     """
 
     _processes: list[Any]  # Any: Ray's handles have no type
+    _nodes: list[str]
 
     def setup(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
         """Starts or continues the trial of a config as ``TrialConfig.to_dict`` gives it, or ``PLACEHOLDER``.
@@ -51,10 +58,11 @@ class DistributedTrial(StudyTrial):
         if self._config is not None and not self._processes:
             self._start(self._config.device)
         if self._processes:
+            self._all("prepare", config)
             self._failure = self._all("take_up", config)
 
     def step(self) -> dict[str, Any]:
-        """The next report, as :meth:`TrialSession.advance` of rank 0 gives it, under ``REPORT_KEY``.
+        """The next report, as :meth:`TrialSession.advance` of rank 0 gives it, under ``REPORT_KEY``; and ``NODES_KEY``.
 
         Raises:
             Exception: Of the first rank that failed.
@@ -62,7 +70,7 @@ class DistributedTrial(StudyTrial):
         if self._config is None:
             time.sleep(PLACEHOLDER_STEP_S)
             return {}
-        return {REPORT_KEY: [self._failure or self._all("advance")]}
+        return {REPORT_KEY: [self._failure or self._all("advance")], NODES_KEY: self._nodes}
 
     def cleanup(self) -> None:
         """Ends all ranks."""
@@ -75,9 +83,13 @@ class DistributedTrial(StudyTrial):
         if group is None:
             raise RuntimeError("a trial of several processes must run in a placement group, got none. Use Ray Tune.")
         self._processes = [_process(group, rank, self.place) for rank in range(group.bundle_count)]
-        on_one_machine = len(set(ray.get([process.node.remote() for process in self._processes]))) == 1
-        address = ray.get(self._processes[0].open_store.remote(on_one_machine))
+        self._nodes = ray.get([process.node.remote() for process in self._processes])
+        address = ray.get(self._processes[0].open_store.remote(self._on_one_node))
         self._all("join", len(self._processes), device, address)
+
+    @property
+    def _on_one_node(self) -> bool:
+        return len(set(self._nodes)) == 1
 
     def _all(self, method: str, *arguments: object) -> Any:  # Any: what the method gives
         """What rank 0 answers, or the first rank that lacks memory; the others then wait for it in vain, and are ended.
@@ -93,7 +105,7 @@ class DistributedTrial(StudyTrial):
             try:
                 answers[rank] = ray.get(ready)
             except Exception as error:
-                cause = _cause(error, list(waiting))
+                cause = sendable(_cause(error, list(waiting), self._on_one_node))
                 self.cleanup()
                 raise cause from None
             if answers[rank] is not None and answers[rank]["out_of_memory"]:
@@ -126,13 +138,17 @@ class RankProcess(StudyTrial):
         """Meets the other ranks.
 
         Raises:
-            RankLost: Not all have come within ten minutes.
+            RankLost: Not all have come in time.
         """
         from trainables.engine.ranks import Ranks, reach_store
 
         _use_network_of(_LOCAL if address[0] == _LOCAL else ray.util.get_node_ip_address())
         store = self._store if self._rank == 0 else reach_store(*address)
         self.ranks = Ranks(self._rank, count, store, device)
+
+    def prepare(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
+        """Packs the data of a trial on its machine. That may take hours, but no rank waits for another one yet."""
+        prepare_data(TrialConfig.from_dict(config))
 
     def take_up(self, config: dict[str, Any]) -> Report | None:  # Any: JSON; checked by TrialConfig
         """Turns to a trial; gives a report if memory is lacking for it."""
@@ -156,21 +172,49 @@ def _process(group: PlacementGroup, rank: int, place: Callable[[str], Folder]) -
     return ray.remote(RankProcess).options(**options).remote(rank, place)
 
 
-def _cause(error: Exception, waiting: list[Any]) -> Exception:  # Any: Ray's references have no type
-    """Why it really broke off: a rank that misses another one was not the first to fail."""
+def node_died(error: BaseException | None) -> bool:
+    """Whether Ray says that a process ended because its node was lost."""
+    said = str(error) if isinstance(error, RayActorError) else ""
+    return isinstance(error, NodeDiedError) or _NODE_DIED.search(said) is not None
+
+
+def sendable(error: Exception) -> Exception:
+    """The same for the driver: what Ray raises when an actor died, it cannot send on (Ray 2.60)."""
+    if isinstance(error, ActorDiedError):
+        sent: Exception = RayActorError(error.actor_id, str(error), error.actor_init_failed, error.preempted)
+        return sent
+    return error
+
+
+def _cause(error: Exception, waiting: list[Any], on_one_node: bool) -> Exception:  # Any: Ray's references have no type
+    """Why it really broke off: a rank that misses another one was not the first to fail.
+
+    With gloo it raises RankLost. With NCCL its process is ended by torch, so that of ranks on several nodes one that
+    died may only have missed another: the end of a node explains both, and Ray tells it last.
+    """
     from trainables.engine.ranks import RankLost
 
+    def may_be_a_sequel(found: Exception) -> bool:
+        died = isinstance(found, RayActorError) and not _with_its_node(found)
+        return isinstance(found, RankLost) or (died and not on_one_node)
+
     deadline = time.monotonic() + NOTICE_S
-    found = error
-    while isinstance(found, RankLost) and waiting:
+    found = [error]
+    while waiting and may_be_a_sequel(found[-1]):
         ready, waiting = ray.wait(waiting, num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
         if not ready:
             break
         try:
             ray.get(ready)
         except Exception as other:
-            found = other
-    return found if not isinstance(found, RankLost) else error
+            found.append(other)
+    return min(found, key=lambda each: (not _with_its_node(each), isinstance(each, RankLost)))  # of equals the first
+
+
+def _with_its_node(error: Exception) -> bool:
+    """Whether a process ended, or cannot be reached, because of its node."""
+    preempted = isinstance(error, RayActorError) and error.preempted
+    return preempted or node_died(error) or isinstance(error, ActorUnavailableError)
 
 
 def _use_network_of(host: str) -> None:

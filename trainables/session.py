@@ -226,6 +226,21 @@ class TrialSession:
         return True
 
 
+def prepare_data(config: TrialConfig) -> None:
+    """Packs the data set of a trial on this machine, unless that has been done.
+
+    Args:
+        config: The trial.
+
+    Raises:
+        ValueError: The recipe is not valid, or the data set is unknown.
+        OSError: It cannot be had.
+    """
+    from trainables.data import prepare
+
+    prepare(Recipe.model_validate(config.recipe).dataset, config.data_root)
+
+
 def out_of_memory(config: TrialConfig, message: str) -> dict[str, Any]:
     """The report of a session that ended because memory was lacking: no epoch, and what was said.
 

@@ -199,13 +199,23 @@ class StudyView:
     def spent(self) -> tuple[Spent, ...]:
         """How much of its budget the study used, for what the budget limits."""
         budget = self.facts.budget
-        training_h = sum(t.train_time_s for t in self.trials) / 3600
         known = (
             ("wall hours", self.wall_s / 3600, budget.wall_hours),
-            ("GPU hours", training_h * self.facts.gpus, budget.gpu_hours),
+            ("GPU hours", self._gpu_s / 3600, budget.gpu_hours),
             ("trials", sum(not t.reused for t in self.trials), budget.trials),
         )
         return tuple(Spent(what=what, used=used, limit=limit) for what, used, limit in known if limit is not None)
+
+    @property
+    def _gpu_s(self) -> float:
+        """Time of all epochs ever recorded, times the GPUs that their attempt was given; s."""
+        ((found,),) = self.rows(
+            "select coalesce(sum(epoch_time_s * coalesce(share, ?)), 0) from all_epochs left join (select trial, "
+            "attempt, max(gpu_share) as share from all_trials where state = 'RUNNING' group by all) "
+            "using (trial, attempt)",
+            [self.facts.gpus],
+        )
+        return float(found)
 
     @cached_property
     def rungs(self) -> tuple[Rung, ...]:

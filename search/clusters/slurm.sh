@@ -6,6 +6,7 @@
 # Copy this file beside your study, and change what stands between the two lines below. Submit from a folder that all
 # nodes share: the study lies in ./thermotune-runs there, or where THERMOTUNE_ROOT says (a shared folder, or s3://...).
 # A study that is there already is continued, so that the same command also goes on after a crash or a cancelled job.
+# A job does not go back into the queue when the budget of its study is used up.
 # To end a job in order, saved and not queued again:  scancel --batch --signal=INT JOB
 # ----------------------------------------------------------------------------------------------------------------------
 #SBATCH --job-name=thermotune
@@ -27,7 +28,7 @@
 set -uo pipefail
 study=${1:?a study file must be given: sbatch slurm.sh my-study.yaml}
 cpus=${SLURM_CPUS_PER_TASK:?this must run in a job of Slurm: sbatch slurm.sh my-study.yaml}
-name=$(thermotune validate "$study" --show | awk '$1 == "name" {print $2}') || exit
+name=$(thermotune validate "$study" --address auto --show | awk '$1 == "name" {print $2}') || exit
 
 # Every job has a token, a port and a folder of its own: nobody else on these nodes can join or collide.
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
@@ -48,6 +49,9 @@ leave() {
   jobs -p | xargs --no-run-if-empty kill
   wait
   srun --nodes="${#nodes[@]}" --ntasks-per-node=1 rm -rf "$folder"
+}
+out_of_budget() {
+  thermotune status "$name" --address local --format json | grep '"last_end": "budget used up' >/dev/null
 }
 trap leave EXIT
 
@@ -75,5 +79,5 @@ trap '' TERM USR1 INT
 
 trap - EXIT
 leave
-if [[ $code == 75 && -n $again ]]; then scontrol requeue "$SLURM_JOB_ID"; fi
+if [[ $code == 75 && -n $again ]] && ! out_of_budget; then scontrol requeue "$SLURM_JOB_ID"; fi
 exit "$code"

@@ -13,6 +13,9 @@ LIMIT_S = 60.0
 """What has not answered after so long does not answer; seconds."""
 
 
+TIDY_S = 5.0
+"""After Ctrl-C a look gets so long to end, and to clear away what it wrote; seconds."""
+
 CLIENT = "client"
 """What stands for a node where a check was made outside the cluster."""
 
@@ -80,16 +83,21 @@ def in_time(name: str, look: Look, limit_s: float = LIMIT_S) -> list[Check]:
         limit_s: How long it may take; seconds.
     """
     done: list[list[Check]] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             done.append(list(look()))
         except Exception as error:  # a check never ends the others, whatever it meets
             done.append([explained(name, error)])
+        ended.set()
 
-    thread = threading.Thread(target=run, name=f"check {name}", daemon=True)
-    thread.start()
-    thread.join(limit_s)
+    threading.Thread(target=run, name=f"check {name}", daemon=True).start()
+    try:
+        ended.wait(limit_s)
+    except KeyboardInterrupt:
+        ended.wait(TIDY_S)
+        raise
     if done:
         return done[0]
     return [failed(name, f"no answer in {limit_s:.3g} s", "See whether the disk or the server behind it is alive")]

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Sequence
 from results.formats import count
 from results.places import Place, reason
 from search.capacity import Node, lack, parts, slots
-from search.doctor.check import Check, State, failed, ok, warning
-from search.doctor.nodes import ANSWER, look_at
+from search.doctor.check import Check, State, failed, in_time, ok, warning
+from search.doctor.nodes import ANSWER, Meanwhile, look_at
+from search.doctor.tracking import ANSWER_S, reachable
 from search.doctor.writing import together
 from search.errors import ThermotuneError
 from search.nodes import listing
@@ -39,42 +40,49 @@ class ClusterUnfit(ThermotuneError):
         super().__init__("\n".join(["the cluster is not ready for the study", *lines, f"Once this is mended: {then}"]))
 
 
-def look_at_cluster(root: Place, study: Study | None) -> list[Check]:
+def look_at_cluster(root: Place, study: Study | None, meanwhile: Meanwhile) -> list[Check]:
     """Looks at every machine of the cluster.
 
     Args:
         root: Folder of all studies.
         study: Whose needs are looked at too; None for no study in particular.
+        meanwhile: As in ``look_at``.
     """
     nodes = list(listing().staying.values())
     wanted = () if study is None else (fit(nodes, study.resources),)
     try:
-        return [*wanted, *look_at(nodes, root, _data(study), thorough=True)]
+        return [*wanted, *look_at(nodes, root, _data(study), meanwhile, thorough=True)]
     except OSError as error:
         found = f"not looked at, because the driver cannot write to {root} ({reason(error)})"
         return [*wanted, failed("nodes", found, "Mend the root first")]
 
 
-def preflight(study: Study, root: Place, nodes: Iterable[Node]) -> list[str]:
+def preflight(study: Study, root: Place, nodes: Iterable[Node], meanwhile: Meanwhile) -> list[str]:
     """Checks, before a study starts, that the machines share its root and have its versions and data.
 
-    Takes a few seconds, for the start of a process on each. Machines on which no trial fits are not asked.
+    Takes a few seconds, for the start of a process on each. Machines on which no trial fits are not asked. MLflow need
+    not answer, since its copy is made up for later.
 
     Args:
         study: About to run.
         root: Folder of all studies.
         nodes: Of the cluster that this process has joined.
+        meanwhile: As in ``look_at``.
 
     Returns:
-        What to say about machines that gave no answer, while others did: they may only be slow, or about to go.
+        What to say about machines that gave no answer, while others did, as they may only be slow, or about to go; and
+        about MLflow where it gives none.
 
     Raises:
         ClusterUnfit: They do not; carries everything that is wrong.
         OSError: The driver cannot write to the root.
     """
     useful = [node for node in nodes if parts(node, study.resources)]
-    found = look_at(useful, root, _data(study), thorough=False)
-    return judge(found, resume_command(root, study.name, os.environ.get(SERVER_VARIABLE, "auto")))
+    found = look_at(useful, root, _data(study), meanwhile, thorough=False)
+    remarks = judge(found, resume_command(root, study.name, os.environ.get(SERVER_VARIABLE, "auto")))
+    for check in in_time("MLflow", reachable, ANSWER_S + 1):
+        remarks.append(f"MLflow: {check.found}. The study runs all the same, and its copy is made when MLflow answers")
+    return remarks
 
 
 def judge(found: Sequence[Check], then: str) -> list[str]:

@@ -130,6 +130,19 @@ def _no_gpu(cards: list[str], said: list[str], *, needed: bool) -> Iterator[Chec
 
 def sockets() -> Iterator[Check]:
     """Whether Ray can start: its processes talk over the loopback device and files in the temporary folder."""
+    yield from loopback()
+    folder = ray_folder()
+    if len(f"{folder}{_RAY_SOCKET}") > _LONGEST_SOCKET_PATH:
+        most = _LONGEST_SOCKET_PATH - len(_RAY_SOCKET)
+        yield failed(
+            "temporary folder",
+            f"{folder} has {len(str(folder))} letters, and Ray's sockets leave room for {most}",
+            "Set RAY_TMPDIR to a shorter path, for example /tmp",
+        )
+
+
+def loopback() -> Iterator[Check]:
+    """Whether processes of this machine can open ports and talk over them, as those of a trial do."""
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,
@@ -140,14 +153,6 @@ def sockets() -> Iterator[Check]:
         yield failed("ports", f"no connection to 127.0.0.1 ({error.strerror})", "Bring the loopback device up")
     else:
         yield ok("ports", "connections to 127.0.0.1 work; Ray takes free ones")
-    folder = ray_folder()
-    if len(f"{folder}{_RAY_SOCKET}") > _LONGEST_SOCKET_PATH:
-        most = _LONGEST_SOCKET_PATH - len(_RAY_SOCKET)
-        yield failed(
-            "temporary folder",
-            f"{folder} has {len(str(folder))} letters, and Ray's sockets leave room for {most}",
-            "Set RAY_TMPDIR to a shorter path, for example /tmp",
-        )
 
 
 def ray_folder() -> Path:

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from results.places import Place, publish, reason, remedy
+from results.places import AT_ONCE, Place, publish, reason, remedy
 from search.capacity import Node
 from search.doctor import hardware, software, study
 from search.doctor.check import Check, Look, State, failed, in_time, ok
 from search.doctor.root import FILE, clock, probe
+from search.doctor.writing import named
 from trainables.data import data_root
 
 ANSWER = "answer"
 """Name of the check that fails where a machine gives none."""
-ANSWER_S = 30.0
-"""A machine that has not answered after so long is not used; seconds."""
+ANSWER_S = 120.0
+"""What has not answered after so long does not answer; seconds. A machine that has just come must fetch our code, and
+read torch from a cold disk; of a dead one Ray itself says so sooner."""
 LOOK_S = 20.0
 """Of these it may look for so long, so that a hanging disk is told from a hanging machine; seconds."""
+LATE_S = 10.0
+"""After so long, and then as often, it is said who is waited for; seconds."""
+TICK_S = 0.2
+"""A signal is seen within so long; seconds."""
 
+Meanwhile = Callable[[str], None]
+"""Called several times a second while machines are waited for, with what to show; what it raises ends the looking."""
+
+_REMEDY = "See whether the machine is alive and what its Ray logs say, or take it off the cluster"
 _SEES_GPUS = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}  # a task that takes no GPU still sees them
 
 
@@ -78,6 +90,7 @@ def look(request: Request, name: str) -> Answer:
         looks += [
             ("packages", software.installed),
             ("memory", hardware.compute),
+            ("ports", hardware.loopback),
             ("disk", partial(hardware.disks, folders)),
         ]
         if request.gpus > 0:
@@ -89,7 +102,13 @@ def look(request: Request, name: str) -> Answer:
 
 
 def look_at(
-    nodes: Sequence[Node], root: Place, data: Sequence[str] = (), *, thorough: bool, limit_s: float = ANSWER_S
+    nodes: Sequence[Node],
+    root: Place,
+    data: Sequence[str],
+    meanwhile: Meanwhile,
+    *,
+    thorough: bool,
+    limit_s: float = ANSWER_S,
 ) -> list[Check]:
     """Looks at machines of the cluster that this process has joined, at all of them at once.
 
@@ -97,6 +116,7 @@ def look_at(
         nodes: The machines.
         root: Folder of all studies.
         data: Names of the data sets that all of them need.
+        meanwhile: Shows what is waited for.
         thorough: Look at disk, memory and GPUs too.
         limit_s: A machine that has not answered by then failed; seconds.
 
@@ -118,19 +138,65 @@ def look_at(
             data={name: study.digest_of(name) for name in data},
             thorough=thorough,
         )
-        waiting = {_ask(request, node): node for node in nodes}
-        found: dict[str, list[Check]] = {node.id: [] for node in nodes}
-        deadline = time.monotonic() + limit_s
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            for reference in ray.wait(list(waiting), timeout=left)[0]:
-                node = waiting.pop(reference)
-                found[node.id] += _answer(reference, request, node.id)
-    for reference, node in waiting.items():
-        with contextlib.suppress(Exception):  # the machine may be gone
-            ray.cancel(reference, force=True)
-        remedy = "See whether the machine is alive and what its Ray logs say, or take it off the cluster"
-        found[node.id].append(failed(ANSWER, f"none in {limit_s:g} s", remedy))
+        asked = {node.id: _ask(request, node) for node in nodes}
+        futures = {name: reference.future() for name, reference in asked.items()}
+        names = {node.id: node.name for node in nodes}
+        try:
+            found = collect(futures, names, partial(_read, request), meanwhile, limit_s)
+        finally:
+            for name, future in futures.items():
+                if not future.done():  # it must not write to the root later
+                    with contextlib.suppress(Exception):  # the machine may be gone
+                        ray.cancel(asked[name], force=True)
     return [replace(check, node=node.name) for node in nodes for check in found[node.id]]
+
+
+def collect(
+    asked: Mapping[str, Future[Answer]],
+    names: Mapping[str, str],
+    read: Callable[[str, Future[Answer], float], Iterable[Check]],
+    meanwhile: Meanwhile,
+    limit_s: float,
+) -> dict[str, list[Check]]:
+    """The checks of machines as they answer. What a slow root takes to read counts neither as silence nor as lateness.
+
+    Args:
+        asked: What will hold the answer or the error, by the machine's id.
+        names: What to call the machines, by id.
+        read: Makes checks of an id, of what came from there, and of when it came, in seconds since 1970; in a thread.
+        meanwhile: As in ``look_at``.
+        limit_s: As in ``look_at``.
+
+    Returns:
+        By id; one failed check for a machine that did not answer.
+    """
+    came: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+    for node, future in asked.items():
+        future.add_done_callback(partial(_note, came, node))
+    silent = dict.fromkeys(asked)
+    reading: dict[str, Future[list[Check]]] = {}
+    began = time.monotonic()
+    shown, show_next = "looking at the machines of the cluster", began + LATE_S
+    with ThreadPoolExecutor(AT_ONCE) as readers:
+        while silent and (now := time.monotonic()) < began + limit_s:
+            if now >= show_next:
+                shown, show_next = _waiting([names[node] for node in silent], len(asked)), now + LATE_S
+            meanwhile(shown)
+            with contextlib.suppress(queue.Empty):
+                node, at = came.get(timeout=TICK_S)
+                del silent[node]
+                reading[node] = readers.submit(lambda node, at: list(read(node, asked[node], at)), node, at)
+    none = failed(ANSWER, f"none in {limit_s:g} s", _REMEDY)
+    return {node: [none] if node in silent else reading[node].result() for node in asked}
+
+
+def _note(came: queue.SimpleQueue[tuple[str, float]], node: str, answer: Future[Answer]) -> None:
+    """In the thread in which the answer arrives."""
+    came.put((node, time.time()))
+
+
+def _waiting(late: Sequence[str], of: int) -> str:
+    return f"waiting for {named(late, of)} to answer; one that has just come needs a minute or two"
 
 
 def _ask(request: Request, node: Node) -> Any:  # Any: Ray's reference
@@ -147,25 +213,25 @@ def _ask(request: Request, node: Node) -> Any:  # Any: Ray's reference
     return task.remote(replace(request, gpus=node.gpus), node.id)
 
 
-def _answer(reference: Any, request: Request, node: str) -> Iterator[Check]:  # Any: as above
+def _read(request: Request, name: str, answer: Future[Answer], came: float) -> Iterator[Check]:
     """The checks of a machine that has answered, its clock, and whether what it wrote came here."""
-    import ray
+    from ray.exceptions import NodeDiedError, TaskUnschedulableError
 
-    came = time.time()
     try:
-        answer = ray.get(reference)
+        found = answer.result()
     except Exception as error:  # Ray wraps whatever happens there, and what happens to the machine
-        if "ModuleNotFoundError" in str(error):
+        if isinstance(error, (NodeDiedError, TaskUnschedulableError)):
+            yield failed(ANSWER, "none, and Ray counts the machine as lost by now", _REMEDY)
+        elif "ModuleNotFoundError" in str(error):
             remedy = "Install thermotune on this machine, or at least what it needs, for the Python that Ray runs on"
             yield failed("packages", f"thermotune cannot be imported ({_last_line(error)})", remedy)
         else:
-            remedy = "See the logs of Ray on this machine, or take it off the cluster"
-            yield failed(ANSWER, _last_line(error), remedy)
+            yield failed(ANSWER, _last_line(error), _REMEDY)
         return
-    for check in answer.checks:
-        yield _returned(request, node) if (check.name, check.state) == ("root", State.OK) else check
+    for check in found.checks:
+        yield _returned(request, name) if (check.name, check.state) == ("root", State.OK) else check
     if request.thorough:
-        yield clock("clock", answer.time - came, "its clock")
+        yield clock("clock", found.time - came, "its clock")
 
 
 def _returned(request: Request, node: str) -> Check:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from results.environment import mask
 from results.places import Place
 from search.doctor.check import CLIENT, Check, State, explained, failed, ok
 from search.errors import ThermotuneError
@@ -61,14 +62,16 @@ def _from_head(url: str, root: Place, study: Study | None) -> list[Check]:
     server = JobServer(url)
     file = None if study is None else study.to_yaml()
     arguments = [*([] if file is None else [STUDY_FILE]), "--format", "json"]
-    name = start(server, Order(_JOB, root, "doctor", arguments, file))
     report = _Report(Console(stderr=True))
     with report:
+        name = start(server, Order(_JOB, root, "doctor", arguments, file), report.note)
         job, _ = follow(server, name, report)
-    if not report.text:
+    try:
+        return [Check(**{**check, "state": State(check["state"])}) for check in json.loads(report.text)]
+    except (ValueError, TypeError, KeyError):  # killed before, or while it wrote
+        said = (job.message.strip().splitlines() or [""])[0]
         remedy = f"See its log: thermotune logs {_JOB} --address {url}"
-        return [failed("job", f"{name} ended without a report ({job.state}: {job.message.strip()})", remedy)]
-    return [Check(**{**check, "state": State(check["state"])}) for check in json.loads(report.text)]
+        return [failed("job", f"{name} ended without a report ({job.state}: {mask(said)})", remedy)]
 
 
 class _Report(Display):

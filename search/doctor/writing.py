@@ -44,7 +44,7 @@ def together(checks: Sequence[Check]) -> list[Check]:
         replace(
             those[0],
             found=_shortened(list(dict.fromkeys(check.found for check in those))),
-            node=_named(list(dict.fromkeys(check.node for check in those)), len(nodes)),
+            node=named(list(dict.fromkeys(check.node for check in those)), len(nodes)),
         )
         for those in groups.values()
     ]
@@ -63,7 +63,13 @@ def _shortened(found: Sequence[str]) -> str:
     return "; ".join(found[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _named(nodes: Sequence[str], of: int) -> str:
+def named(nodes: Sequence[str], of: int) -> str:
+    """Which nodes, in a few words.
+
+    Args:
+        nodes: Their names.
+        of: How many there are.
+    """
     if len(nodes) == of > 1:
         return f"all {of} nodes"
     more = len(nodes) - _NAMED

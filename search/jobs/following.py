@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Callable
 
 from search.errors import EXIT_RESUMABLE
 from search.jobs.job import Job
-from search.jobs.log import JobLogReader
-from search.jobs.server import JobServer, ServerAway
+from search.jobs.log import WAITS, JobLogReader
+from search.jobs.server import JobServer, ServerAway, ServerRefused
 from search.progress.display import Display
 
 GIVE_UP_S = 600.0
 """A job server that does not answer for so long is given up; the study may well go on."""
+LOOK_EVERY_S = 3.0
+"""Where a log cannot be read as it is written, it is looked at once in so many seconds."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
 
@@ -32,6 +35,7 @@ def follow(server: JobServer, name: str, display: Display) -> tuple[Job, JobLogR
 
     Raises:
         ServerAway: The job server has not answered for ``GIVE_UP_S``.
+        ServerRefused: For so long it could not read the log of the job, which runs.
         JobUnknown: The cluster knows the job no more: its head was started anew.
         KeyboardInterrupt: Ctrl-C. The job goes on.
     """
@@ -42,24 +46,44 @@ async def _follow(server: JobServer, name: str, display: Display) -> tuple[Job, 
     reader = JobLogReader(display)
     away = _Away(display.note)
     while True:
+        before = reader.characters
         try:
-            job = await asyncio.to_thread(server.job, name)
-            away.is_over()
-            if job.state == "PENDING":
-                display.phase(f"job {name} waits for its start on the head")
-            known = reader.characters
-            async for piece in server.tail(name):
-                new = piece[max(0, known) :]
-                known = max(0, known - len(piece))
-                reader.take(new)
-            job = await asyncio.to_thread(server.job, name)
-            if not job.is_active:
-                reader.close()
-                return job, reader
-        except ServerAway as error:
+            job = await asyncio.to_thread(_look, server, name, reader, display)
+        except (ServerAway, ServerRefused) as error:
             await asyncio.sleep(away.pause_after(error))
-        else:
-            await asyncio.sleep(FIRST_PAUSE_S)
+            continue
+        away.is_over()
+        if not job.is_active:
+            reader.close()
+            return job, reader
+        if job.state == "PENDING":
+            display.phase(WAITS)
+        with contextlib.suppress(ServerAway):  # where a proxy lets no websocket through, or cuts it, looks must do
+            await _tail(server, name, reader)
+        if reader.characters == before:
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _look(server: JobServer, name: str, reader: JobLogReader, display: Display) -> Job:
+    """Where a job stands, after what it wrote and was not read yet: of a job that has ended, this is all."""
+    job = server.job(name)
+    try:
+        log = server.log(name)
+    except ServerRefused as error:  # for example, a log that is not in UTF-8
+        if job.is_active:
+            raise
+        display.note(f"The last lines of the log cannot be read: {error}")
+    else:
+        reader.take(log[reader.characters :])
+    return job
+
+
+async def _tail(server: JobServer, name: str, reader: JobLogReader) -> None:
+    """What a job writes from now on, until the connection ends, for whatever reason; it always begins at the start."""
+    known = reader.characters
+    async for piece in server.tail(name):
+        reader.take(piece[known:])
+        known = max(0, known - len(piece))
 
 
 class _Away:
@@ -70,7 +94,7 @@ class _Away:
         self._since: float | None = None
         self._pause_s = FIRST_PAUSE_S
 
-    def pause_after(self, error: ServerAway) -> float:
+    def pause_after(self, error: ServerAway | ServerRefused) -> float:
         """Seconds to wait before the next try."""
         now = time.monotonic()
         if self._since is None:

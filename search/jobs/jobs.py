@@ -6,21 +6,24 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from results.places import Place, RemotePath
-from search.errors import UsageError
+from search.errors import ThermotuneError, UsageError
 from search.jobs.job import Job
 from search.jobs.package import STUDY_FILE, pack
 from search.jobs.server import JobServer
 from search.jobs.variables import sent
 from search.progress.job_log import JOB_VARIABLE
+from search.settings import NAME_PATTERN
 from search.terminal import SERVER_VARIABLE
 
 STOP_WAIT_S = 120
 """A driver gets so long to save after it was asked to stop, then Ray kills it; Ray's own is 3 s."""
+KILL_WAIT_S = 30
+"""Ray gets so long to kill it."""
 LOOK_EVERY_S = 0.5
 _DRIVING = {"submit", "resume"}
 """Commands that drive a study."""
@@ -43,6 +46,10 @@ class Order:
     kind: str
     arguments: Sequence[str]
     study_file: str | None = None
+
+
+class NoJob(UsageError):
+    """The cluster knows no job of a study."""
 
 
 def check_root(root: Place) -> None:
@@ -72,8 +79,13 @@ def check_versions(server: JobServer) -> None:
         )
 
 
-def start(server: JobServer, order: Order) -> str:
+def start(server: JobServer, order: Order, say: Callable[[str], None]) -> str:
     """Sends the code and starts a job.
+
+    Args:
+        server: Of the cluster.
+        order: What the job is to do.
+        say: Tells the user which variables of the environment go along.
 
     Returns:
         The job's id.
@@ -82,6 +94,7 @@ def start(server: JobServer, order: Order) -> str:
         UsageError: A job of the study waits or runs; the server does not accept the token; ...
         ServerAway: The job server does not answer.
     """
+    _check_name(order.study)
     check_versions(server)
     package = pack({} if order.study_file is None else {STUDY_FILE: order.study_file})
     told = {"study": order.study, "root": str(order.root), "kind": order.kind}
@@ -89,14 +102,14 @@ def start(server: JobServer, order: Order) -> str:
     jobs = [job for job in server.jobs() if job.study == order.study]
     _refuse_a_second(jobs, order, server.url)
     name = next_name(order.study, [job.id for job in jobs])
-    server.upload(package.uri, package.content)
     variables = {
-        **sent(),
+        **sent(say),
         JOB_VARIABLE: name,
         SERVER_VARIABLE: server.url,
         "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
         "COLUMNS": str(shutil.get_terminal_size().columns),  # how wide the summary may be
     }
+    server.upload(package.uri, package.content)
     entrypoint = f"exec sh search/jobs/start.sh {shlex.join(command)}"
     try:
         server.submit(name, entrypoint, package=package.uri, variables=variables, metadata=told)
@@ -128,12 +141,14 @@ def find(server: JobServer, study: str, root: Place | None) -> Job:
         root: None: whichever there is.
 
     Raises:
-        UsageError: There is no job of it, or there are jobs of several roots and none is named.
+        NoJob: There is no job of it.
+        UsageError: It can be no study's name, or there are jobs of several roots and none is named.
     """
+    _check_name(study)
     jobs = [job for job in server.jobs() if job.study == study and (root is None or job.root == str(root))]
     if not jobs:
         where = f" with root {root}" if root is not None else ""
-        raise UsageError(
+        raise NoJob(
             f"{server.url} must have a job of the study, but knows none of {study}{where}. "
             "All that it knows: thermotune status --address " + server.url
         )
@@ -152,11 +167,27 @@ def stop(server: JobServer, job: Job) -> Job:
 
     Raises:
         ServerAway: The job server does not answer.
+        ThermotuneError: It goes on although Ray should have killed it by now.
     """
     server.stop(job.id)
+    deadline = time.monotonic() + STOP_WAIT_S + KILL_WAIT_S
     while (now := server.job(job.id)).is_active:
+        if time.monotonic() > deadline:
+            raise ThermotuneError(
+                f"job {job.id} should have ended {STOP_WAIT_S + KILL_WAIT_S} s after it was asked to, but {server.url} "
+                f"says that it is {now.state}. Look whether it writes: thermotune logs {job.study} --address "
+                f"{server.url}. If not, end its driver on the head; nothing that was recorded is lost by that"
+            )
         time.sleep(LOOK_EVERY_S)
     return now
+
+
+def _check_name(study: str) -> None:
+    if not re.fullmatch(NAME_PATTERN, study):
+        raise UsageError(
+            "a study of a cluster must be given by its name, not by a file: 1 to 64 letters, digits, dots, dashes and "
+            f"underscores, the first a letter or digit, got {study!r}. The file has it as its name"
+        )
 
 
 def _refuse_a_second(jobs: Sequence[Job], order: Order, url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from search.progress.display import Display
@@ -11,9 +12,12 @@ from search.progress.snapshot import Snapshot
 
 SAVED = "Stopped. Nothing that was recorded is lost."
 """What a driver says when it was stopped, and all is safe."""
+WAITS = "the job waits for its start on the head"
+"""What there is to say of a job that has not written anything."""
 
 _OF_RAY = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+\t\w+ job_manager\.py|(?P<begins>Running entrypoint for job )")
 """How the lines begin that Ray writes before the job's own."""
+_STARTS = "starting the driver"
 
 
 class JobLogReader:
@@ -61,17 +65,17 @@ class JobLogReader:
             self._result.append(line)
         elif of_ray := _OF_RAY.match(line):
             if of_ray["begins"]:
-                self._display.phase("starting the driver")
+                self._display.phase(_STARTS)
         else:
             self.saved = self.saved or line.startswith(SAVED)
             self._display.note(line)
 
     def _marked(self, kind: str, values: dict[str, Any]) -> None:  # Any: JSON
         if kind == PHASE:
-            self._display.phase(values["text"])
+            self._display.phase(str(values.get("text")))
         elif kind == SNAPSHOT:
-            self._held = Snapshot.from_json(values)
-            if self._held.at - self._last_at >= self._display.every_s:
+            self._held = _snapshot(values)
+            if self._held is not None and self._held.at - self._last_at >= self._display.every_s:
                 self._show_held()
         elif kind == RESULT:
             self._result = []
@@ -92,8 +96,24 @@ class JobLogReader:
 
 def last_snapshot(log: str) -> Snapshot | None:
     """The last snapshot that a log holds, None if there is none."""
-    for line in reversed(log.splitlines()):
-        found = marked(line)
-        if found is not None and found[0] == SNAPSHOT:
-            return Snapshot.from_json(found[1])
-    return None
+    found = (_snapshot(values) for kind, values in _all_marked(log) if kind == SNAPSHOT)
+    return next((shot for shot in found if shot is not None), None)
+
+
+def last_phase(log: str) -> str:
+    """What a job said last that it is doing; that it waits for its start if it said nothing."""
+    said = next((str(values.get("text")) for kind, values in _all_marked(log) if kind == PHASE), None)
+    return said or (_STARTS if log else WAITS)
+
+
+def _all_marked(log: str) -> Iterator[tuple[str, dict[str, Any]]]:  # Any: JSON
+    """The lines that the display is drawn from, the last first."""
+    return (found for line in reversed(log.splitlines()) if (found := marked(line)) is not None)
+
+
+def _snapshot(values: dict[str, Any]) -> Snapshot | None:  # Any: JSON
+    """The snapshot; None if it is one of another version of thermotune, which is not understood here."""
+    try:
+        return Snapshot.from_json(values)
+    except (TypeError, KeyError, AttributeError):
+        return None

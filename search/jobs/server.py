@@ -6,6 +6,7 @@ without end for a server that does not answer.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
@@ -16,7 +17,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from search.errors import EXIT_RESUMABLE, ThermotuneError, UsageError
 from search.jobs.job import Job
@@ -39,6 +40,17 @@ class JobUnknown(ThermotuneError):
     """The cluster knows no such job any more; what was recorded can be resumed."""
 
     exit_code = EXIT_RESUMABLE
+
+
+class _NotFound(UsageError):
+    """There is nothing of this name at the server; what has to be there is missing where another server answers."""
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A job server sends nobody elsewhere, and the token is for this server alone."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Leaves the answer as it is, which is an error then."""
 
 
 class ServerRefused(ThermotuneError):
@@ -71,6 +83,7 @@ class JobServer:
             )
         self.url = url
         self._token = token()
+        self._opener = build_opener(_NoRedirects)
 
     def ray_version(self) -> str:
         """The version of Ray that the cluster runs.
@@ -81,7 +94,7 @@ class JobServer:
         """
         try:
             version = self._json("GET", "/api/version")["ray_version"]
-        except (KeyError, TypeError, JobUnknown) as error:
+        except (KeyError, TypeError) as error:
             raise self._foreign() from error
         return str(version)
 
@@ -93,7 +106,7 @@ class JobServer:
             UsageError: What answers is no job server, or does not accept the token.
         """
         found = self._json("GET", "/api/jobs/")
-        if not isinstance(found, list):
+        if not isinstance(found, list) or not all(isinstance(job, dict) for job in found):
             raise self._foreign()
         jobs = [job for job in map(Job.from_json, found) if job is not None]
         return sorted(jobs, key=lambda job: job.began or datetime.max.replace(tzinfo=UTC))
@@ -105,13 +118,7 @@ class JobServer:
             JobUnknown: There is none of this id.
             ServerAway: Nothing answers.
         """
-        try:
-            job = Job.from_json(self._json("GET", f"/api/jobs/{quote(name)}"))
-        except JobUnknown as error:
-            raise JobUnknown(
-                f"the cluster at {self.url} must know job {name}, but it does not: its head was started anew since, or "
-                "the job was deleted"
-            ) from error
+        job = Job.from_json(self._of_job(name))
         if job is None:
             raise JobUnknown(f"job {name} at {self.url} must be one of thermotune, but it is not")
         return job
@@ -126,7 +133,7 @@ class JobServer:
         path = f"/api/packages/{quote(uri.replace('://', '/', 1))}"
         try:
             self._read("GET", path)  # Ray keeps it for some minutes from now on, until a job uses it
-        except JobUnknown:
+        except _NotFound:
             self._read("PUT", path, content)
 
     def submit(
@@ -168,24 +175,24 @@ class JobServer:
         Raises:
             JobUnknown: There is no such job.
             ServerAway: Nothing answers.
+            ServerRefused: The log cannot be read.
         """
-        return str(self._json("GET", f"/api/jobs/{quote(name)}/logs")["logs"])
+        return str(self._of_job(name, "/logs").get("logs") or "")
 
     async def tail(self, name: str) -> AsyncIterator[str]:
         """What a job writes, from its first line until it has ended; pieces need not end with a line.
 
         Raises:
-            ServerAway: The connection broke.
+            ServerAway: The connection broke, or there is none. It may also end without a word before the job does.
         """
         import aiohttp
 
         url = f"{self.url}/api/jobs/{quote(name)}/logs/tail"
         with self._explained():
             try:
-                async with (
-                    aiohttp.ClientSession(headers=self._headers, trust_env=True) as session,
-                    session.ws_connect(url, heartbeat=HEARTBEAT_S, max_msg_size=0) as stream,
-                ):
+                async with aiohttp.ClientSession(headers=self._headers, trust_env=True) as session:
+                    async with asyncio.timeout(TIMEOUT_S):  # a proxy may swallow it
+                        stream = await session.ws_connect(url, heartbeat=HEARTBEAT_S, max_msg_size=0)
                     async for piece in stream:
                         if piece.type is aiohttp.WSMsgType.TEXT:
                             yield piece.data
@@ -198,6 +205,18 @@ class JobServer:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
+    def _of_job(self, name: str, path: str = "") -> dict[str, Any]:  # Any: JSON
+        try:
+            found = self._json("GET", f"/api/jobs/{quote(name)}{path}")
+        except _NotFound as error:
+            raise JobUnknown(
+                f"the cluster at {self.url} must know job {name}, but it does not: its head was started anew since, or "
+                "the job was deleted"
+            ) from error
+        if not isinstance(found, dict):
+            raise self._foreign()
+        return found
+
     def _json(self, method: str, path: str, body: object = None) -> Any:  # Any: JSON
         content = self._read(method, path, None if body is None else json.dumps(body).encode())
         try:
@@ -208,7 +227,7 @@ class JobServer:
     def _read(self, method: str, path: str, body: bytes | None = None) -> bytes:
         headers = {**self._headers, "Content-Type": "application/json", "User-Agent": "thermotune"}
         request = Request(self.url + path, data=body, method=method, headers=headers)
-        with self._explained(), urlopen(request, timeout=TIMEOUT_S) as answer:
+        with self._explained(), self._opener.open(request, timeout=TIMEOUT_S) as answer:
             content: bytes = answer.read()
             return content
 
@@ -251,7 +270,9 @@ class JobServer:
                 f"~/{DEFAULT_FILE}). Get the right one: on the head, ray get-auth-token"
             )
         if code == 404:
-            return JobUnknown(f"{self.url} must know what is asked for, but it does not: {said}")
+            return _NotFound(str(self._foreign()))
+        if code in range(300, 400):
+            return self._foreign()
         if code in _BUSY:
             return ServerAway(f"the job server at {self.url} is not ready ({code})")
         return ServerRefused(f"the job server at {self.url} could not do what was asked ({code}): {said}", text)

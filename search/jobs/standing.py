@@ -15,7 +15,7 @@ from results.report import Format, render_status, status
 from results.report.model import Table
 from results.report.output import render_short
 from search.jobs.job import Job
-from search.jobs.log import last_snapshot
+from search.jobs.log import last_phase, last_snapshot
 from search.jobs.server import JobServer
 from search.terminal import Look, command_prefix
 
@@ -52,13 +52,15 @@ def render_study(server: JobServer, job: Job, form: Format, look: Look) -> str:
     try:
         return render_status(status(find_study(root, job.study), command=command_prefix(root)), form, **look)
     except (ResultsError, OSError) as error:
-        shot = last_snapshot(server.log(job.id))
-        if shot is None:
+        log = server.log(job.id)
+        shot, phase = last_snapshot(log), last_phase(log)
+        if shot is None and not job.is_active:
             raise
         if form is Format.JSON:
-            return json.dumps(shot.to_json(), indent=2) + "\n"
-        why = (str(error).splitlines() or [""])[0]
-        return f"{job.study}: {shot.line}\nThis is by the job's log: the records cannot be read from here ({why})\n"
+            return json.dumps({"study": job.study, "phase": phase} if shot is None else shot.to_json(), indent=2) + "\n"
+        why = (str(error).splitlines() or [""])[0].partition(". ")[0]  # what to do is of no use to who has a job
+        stands = phase if shot is None else shot.line
+        return f"{job.study}: {stands}\nThis is by the job's log: the records cannot be read from here ({why})\n"
 
 
 def _took(job: Job) -> str:

@@ -398,17 +398,19 @@ def test_the_budget_is_set_against_what_was_used(study):
     common = {"trial": "t0001", "arm": "search", "stage": "explore", "number": 0}
     study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=1))
     epoch(study, "t0001", 1, time_s=3600)
+    study.writer.append(TrialRow(**study.common, **common, state="RUNNING", attempt=2, gpu_share=1.0))
+    epoch(study, "t0001", 2, attempt=2, start=1, time_s=900)
     study.propose("search")  # handed out, and therefore begun
     note = {"arm": "big", "stage": "teach", "number": 0, "trial": "t0003"}
     study.writer.append(TrialRow(**study.common, **note, state="PENDING", attempt=0))
     study.writer.append(TrialRow(**study.common, **note, state="COMPLETED", attempt=0, reason="reused"))
     study.end("INTERRUPTED", "budget used up: 2.0 GPU hours of 2.0")
     found = StudyView(study.folder)
-    assert [str(spent) for spent in found.spent][1:] == ["0.50 of 2 GPU hours used", "2 of 9 trials used"]
+    assert [str(spent) for spent in found.spent][1:] == ["0.75 of 2 GPU hours used", "2 of 9 trials used"]
     assert found.spent[0].used == found.wall_s / 3600
     text = render_status(status(study.folder), Format.TABLE)
     assert "Last session ended: budget used up: 2.0 GPU hours of 2.0" in text
-    assert "0.50 of 2 GPU hours used" in text
+    assert "0.75 of 2 GPU hours used" in text
 
 
 def test_wall_time_is_that_of_the_sessions_without_the_time_between(study):

@@ -8,12 +8,14 @@ from ray.tune import Trainable
 from trainables.trial import PLACEHOLDER, REPORT_KEY
 
 GIB = 2**30
-TAKES = {"peak_bytes": 30 * GIB, "total_bytes": 80 * GIB}
-"""Two such trials fit on a GPU."""
 
 
 class GpuUser(Trainable):
     """Ends with its first report, which says how much of a GPU Ray gave it; the very first attempt lacks memory."""
+
+    lacking = "t0001"
+    takes = 30 * GIB  # of 80: two such trials fit on a GPU
+    takes_from = "t0001"
 
     def setup(self, config):
         self.trial = config
@@ -26,7 +28,7 @@ class GpuUser(Trainable):
         if self.trial == PLACEHOLDER:
             return {}
         given = ray.get_runtime_context().get_assigned_resources()["GPU"]
-        lacks = self.trial["trial"] == "t0001" and self.trial["attempt"] == 1
+        lacks = self.trial["trial"] == self.lacking and self.trial["attempt"] == 1
         rows = [
             {"epoch": epoch, "lane": 0, "seed": 0, "epoch_time_s": 0.1, "metrics": {"val/accuracy": 0.9, "gpu": given}}
             for epoch in range(1, self.trial["recipe"]["epochs"] + 1)
@@ -38,7 +40,23 @@ class GpuUser(Trainable):
             "epochs": [] if lacks else rows,
             "divergence": None,
             "finished": not lacks,
-            "memory": TAKES,
+            "memory": {
+                "peak_bytes": self.takes if self.trial["trial"] >= self.takes_from else GIB,
+                "total_bytes": 80 * GIB,
+            },
             "out_of_memory": "CUDA out of memory. Tried to allocate 2.00 GiB" if lacks else None,
         }
         return {REPORT_KEY: [report]}
+
+
+class Refused(GpuUser):
+    """One trial cannot be set up, on a worker that another has left; later ones need a GPU of their own."""
+
+    lacking = ""
+    takes = 60 * GIB
+    takes_from = "t0008"
+
+    def setup(self, config):
+        super().setup(config)
+        if config != PLACEHOLDER and config["trial"] == "t0006":
+            raise ValueError("the logit norm cannot be reached")

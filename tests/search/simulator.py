@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from results.schema import AnyRow, Setback, StudyState, Verdict
-from search.conductor import Conductor
+from search.conductor import FREE_MOVES, Conductor
 from search.failures import Failure
 from search.history import History, Trial
 from search.proposing import Known
@@ -129,7 +129,8 @@ class Cluster:
         """Whether it takes the worker away, with a checkpoint behind its last report or not."""
         if self.late and self.rng.random() < 0.5:
             self._bring(conductor)
-        if self.rng.random() >= self.rate:
+        often = worker.trial.fruitless_moves >= FREE_MOVES  # from then on it would be a crash
+        if self.rng.random() >= self.rate or often:
             return False
         if worker.started and self.rng.random() < 0.7:
             self.late.append((worker.trial.name, worker.advance()))

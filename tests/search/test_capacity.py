@@ -137,9 +137,9 @@ def test_a_machine_is_fit_where_one_trial_fits(nodes, resources):
     ("nodes", "resources", "text"),
     [
         (
-            [node(cpus=2), node(cpus=4), node()],
-            {"gpus": 0.25},
-            "waiting for a node with 1 CPU and 0.25 GPU; there are 3 nodes, with at most 4 CPUs and 0 GPU",
+            [node("a"), node("b", cpus=3, gpus=1), node("c", cpus=64)],
+            {"cpus": 8, "gpus": 1},
+            "waiting for a node with 8 CPUs and 1 GPU; there are 3 nodes, the nearest is b with 3 CPUs and 1 GPU",
         ),
         ([], {"cpus": 2}, "waiting for a node with 2 CPUs; there are 0 nodes"),
         (

@@ -102,6 +102,7 @@ def test_trials_run_on_all_nodes_and_need_of_the_drivers_machine_but_the_way_to_
     assert sorted(node["cpus"] for node in json.loads(begun.environment)["cluster"]["nodes"]) == [0, 2, 2]
     log = driver.log.read_text()
     assert not re.search(r"raylet|autoscaler|\bINFO\b|\bWARNING\b|_client\.cc", log), log
+    assert re.search(r"From your environment, these go along: .*AWS_SECRET_ACCESS_KEY", log)
     assert CANARY not in log
     assert not any(CANARY.encode() in (folder / name).read_bytes() for name in ("study.yaml", "environment.json"))
 

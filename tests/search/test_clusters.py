@@ -63,6 +63,15 @@ seeds: {confirm: 2}
 """
 
 
+# Its trials fit on no machine of a test; they need not where the script is read.
+LARGE = """
+name: large
+recipe: {dataset: digits, batch_size: 640}
+space: {optimizer.lr: {log: [0.001, 1.0]}}
+resources: {cpus: 64, gpus: 10, strategy: ddp, custom: {no-such-thing: 1}}
+"""
+
+
 def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((CLUSTERS / name).read_text()))
 
@@ -81,6 +90,48 @@ def test_no_file_holds_a_secret(file):
     text = file.read_text()
     assert not re.search(r"AKIA[0-9A-Z]{16}|SECRET_ACCESS_KEY|[0-9a-f]{40}", text)
     assert not re.search(r"(?i)(password|token)\s*[:=]\s*['\"]?[a-z0-9]{8,}", text)
+
+
+def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs lines of a script in a folder, with this installation's commands."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_sh() -> str:
+    """The script of the manifest for Kubernetes."""
+    script: str = documents("kuberay-rayjob.yaml")[1]["data"]["run.sh"]
+    return script
+
+
+@pytest.mark.parametrize("script", [SLURM.read_text(), run_sh()], ids=["slurm.sh", "run.sh"])
+def test_scripts_take_a_study_whose_trials_are_larger_than_the_machine_that_reads_it(script, tmp_path):
+    (file := tmp_path / "large.yaml").write_text(LARGE)
+    (line,) = [line.strip() for line in script.splitlines() if line.strip().startswith("name=")]
+    done = shell(f'study={file}; {line.replace("/study/study.yaml", str(file))}; echo "$name"', tmp_path)
+    assert (done.returncode, done.stdout) == (0, "large\n"), done.stderr
+
+
+@pytest.mark.slow
+def test_scripts_do_not_go_on_with_a_study_whose_budget_is_used_up(tmp_path):
+    (file := tmp_path / "study.yaml").write_text(f"{SMALL}budget: {{trials: 2}}\n")
+    script = run_sh().replace("/study/study.yaml", str(file)).replace("--address auto", "--address local")
+    first = shell(script, tmp_path)
+    assert first.returncode == 0
+    assert "Stopped: budget used up" in first.stderr
+    again = shell(script, tmp_path)  # as after a driver that died on the way
+    assert again.returncode == 0
+    assert "the budget of small must leave something to do" in again.stderr
+    (asks,) = re.findall(r"^out_of_budget\(\) \{.*?^\}$", SLURM.read_text(), re.MULTILINE | re.DOTALL)
+    assert shell(f"set -o pipefail; name=small; {asks}; out_of_budget", tmp_path).returncode == 0
+    assert shell(f"set -o pipefail; name=other; {asks}; out_of_budget", tmp_path).returncode != 0
 
 
 # AWS

@@ -1,16 +1,22 @@
-"""A study whose trials are trained by two processes each, on a real Ray, one of which is killed."""
+"""Studies whose trials are trained by two processes each, on a real Ray: one is killed, or loses its machine."""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 
 from results.schema import AnyRow, EpochRow, Setback, TrialRow, TrialState
+from tests.cluster import RAY, RayCluster, ray_cluster
 from tests.search.commands import Driver, rows_of
 from trainables import TrialConfig, TrialSession
 
@@ -40,8 +46,9 @@ def test_trials_of_two_processes_give_the_numbers_of_one_though_a_process_is_kil
     assert driver.process.wait(timeout=200) == 0, driver.log.read_text()
 
     rows = rows_of(folder)
-    setbacks = [row.setback for row in rows if isinstance(row, TrialRow) and row.setback is not None]
-    assert setbacks == [Setback.CRASH]
+    (setback,) = setbacks(rows)
+    assert setback.setback == Setback.CRASH
+    assert str(setback.reason).startswith("its worker process was killed")
     states = {row.trial: row.state for row in rows if isinstance(row, TrialRow)}
     assert states == dict.fromkeys(("t0001", "t0002", "t0003"), TrialState.COMPLETED)
     resumed = [row for row in epochs(rows) if row.attempt > 1]
@@ -52,6 +59,75 @@ def test_trials_of_two_processes_give_the_numbers_of_one_though_a_process_is_kil
     assert found.keys() == expected.keys()
     for place, metrics in found.items():
         assert metrics == pytest.approx({name: expected[place][name] for name in metrics}, abs=1e-3), place
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_trial_is_on_all_nodes_of_its_processes_and_moves_when_one_of_them_goes(tmp_path: Path) -> None:
+    """Each process is on a node of its own; of them, it is the one that the leading actor is not on.
+
+    The second time the other process ends first, as with NCCL, because the lost one does not answer.
+    """
+    (tmp_path / "together.yaml").write_text(STUDY.replace("epochs: 24", "epochs: 2000"))
+    folder = tmp_path / "root" / "together"
+    with ray_cluster(tmp_path / "home", head_cpus=0) as cluster:
+        numbers = {name: cluster.add_node(f"--labels=node={name}", cpus=1) for name in "abc"}
+        labels = {node["node_id"]: node["labels"].get("node") for node in listed(cluster, "nodes")}
+        what = ("submit", str(tmp_path / "together.yaml"), "--address", cluster.address)
+        driver = Driver(tmp_path / "root", *what, home=cluster.home, **cluster.credentials)
+        try:
+            assert driver.wait_for(lambda: bool(epochs(rows_of(folder)))), driver.log.read_text()
+            drain(cluster, apart_from_the_leader(cluster)["node_id"])
+            assert driver.wait_for(lambda: "s with 1 trial, which goes on elsewhere; 1 trial" in driver.log.read_text())
+            assert driver.wait_for(lambda: epochs(rows_of(folder))[-1].attempt == 2)
+            lost = apart_from_the_leader(cluster)
+            (other,) = (rank for rank in living(cluster, "RankProcess") if rank["node_id"] != lost["node_id"])
+            os.kill(lost["pid"], signal.SIGSTOP)
+            os.kill(other["pid"], signal.SIGABRT)
+            time.sleep(1)
+            cluster.kill_node(numbers[labels[lost["node_id"]]])
+            assert driver.wait_for(lambda: "was lost with 1 trial, which goes on elsewhere" in driver.log.read_text())
+            assert driver.wait_for(lambda: len(setbacks(rows_of(folder))) == 2)
+        finally:
+            driver.kill()
+    first, second = setbacks(rows_of(folder))
+    assert first.setback == second.setback == Setback.MOVE
+    assert first.reason == "one of its nodes will be taken away"
+    assert second.reason in ("one of its nodes was lost", "one of its nodes could not be reached any more")
+
+
+def apart_from_the_leader(cluster: RayCluster) -> dict[str, Any]:
+    """A process that trains, on another node than the actor that leads it."""
+    (lead,) = living(cluster, "PlacedDistributedTrial")
+    ranks = living(cluster, "RankProcess")
+    assert len({rank["node_id"] for rank in ranks}) == 2
+    return next(rank for rank in ranks if rank["node_id"] != lead["node_id"])
+
+
+def setbacks(rows: Sequence[AnyRow]) -> list[TrialRow]:
+    return [row for row in rows if isinstance(row, TrialRow) and row.setback is not None]
+
+
+def listed(cluster: RayCluster, what: str) -> list[dict[str, Any]]:
+    """What the cluster's head lists: actors or nodes."""
+    url = f"{cluster.jobs}/api/v0/{what}?detail=1&limit=1000"
+    with urlopen(Request(url, headers={"Authorization": f"Bearer {cluster.token}"}), timeout=30) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]["result"]
+        return found
+
+
+def living(cluster: RayCluster, kind: str) -> list[dict[str, Any]]:
+    """The actors of a class that run."""
+    return [actor for actor in listed(cluster, "actors") if (actor["class_name"], actor["state"]) == (kind, "ALIVE")]
+
+
+def drain(cluster: RayCluster, node_id: str) -> None:
+    """As a cloud does that takes a machine back."""
+    subprocess.run(
+        [RAY, "drain-node", f"--address={cluster.address}", f"--node-id={node_id}", "--reason-message=spot",
+         "--reason=DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds=120"],
+        env=cluster.environment, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
 
 
 def epochs(rows: Sequence[AnyRow]) -> list[EpochRow]:

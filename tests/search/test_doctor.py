@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -66,6 +68,19 @@ def test_look_that_breaks_is_a_failed_check_without_secrets():
     found = only(in_time("MLflow", look))
     assert (found.state, found.remedy) == (State.FAILED, "Ask its owner")
     assert found.found == "cannot open https://***@host/x"
+
+
+def test_look_that_ctrl_c_breaks_into_clears_away_what_it_wrote(tmp_path):
+    def look():
+        (tmp_path / "probe").touch()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+        (tmp_path / "probe").unlink()
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        in_time("root", look)
+    assert list(tmp_path.iterdir()) == []
 
 
 # packages
@@ -234,6 +249,24 @@ def test_tracker_that_does_not_answer_is_told(monkeypatch, tmp_path):
     assert "Connection refused" in found.found
     assert found.remedy == "Start the server or correct MLFLOW_TRACKING_URI"
     assert "hunter2" not in str(found)
+
+
+def test_server_that_is_not_there_is_found_soon_and_any_answer_will_do(monkeypatch):
+    with Proxy(upstream=9) as there:
+        there.token = "Bearer of the owner"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", there.uri.replace("//", "//me:hunter2@"))
+        assert list(tracking.reachable()) == []  # it answers: 401
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9/prefix")
+    found = only(tracking.reachable())
+    assert (found.state, found.found) == (
+        State.FAILED,
+        "http://***@127.0.0.1:9/prefix does not answer (Connection refused)",
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:port")
+    assert only(tracking.reachable()).state is State.FAILED
+    for other in ("", "sqlite:////tmp/mlflow.db", "postgresql://host/db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+        assert list(tracking.reachable()) == []
 
 
 def test_tracker_that_wants_a_password_is_told(monkeypatch, tmp_path):

@@ -2,22 +2,28 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from ray.exceptions import NodeDiedError, TaskUnschedulableError
 from typer.testing import CliRunner
 
 from results.places import place
 from search.capacity import Node
 from search.cli import app
 from search.doctor import nodes, software
-from search.doctor.check import Check, State, failed
+from search.doctor.check import Check, State, failed, ok
 from search.doctor.cluster import ClusterUnfit, fit, judge
-from search.doctor.root import FILE, probe
+from search.doctor.root import FILE, clock, probe
 from search.settings import Resources
+from search.stop import Interrupted
 from tests.cluster import ray_cluster
 from tests.s3 import keys
 from tests.search.commands import THERMOTUNE
@@ -95,6 +101,72 @@ def test_machine_compares_its_data_and_looks_at_itself_if_asked(tmp_path, monkey
     assert {"packages", "disk", "memory", "cores"} <= {check.name for check in nodes.look(thorough, "node").checks}
 
 
+# how machines are waited for
+
+
+MANY = [f"n{i}" for i in range(200)]
+
+
+def test_many_machines_that_answer_at_once_are_neither_silent_nor_late_where_the_root_is_slow():
+    asked = {name: Future() for name in MANY}
+
+    def read(name, answer, came):
+        time.sleep(0.1)  # all in turn take 20 s
+        yield clock("clock", answer.result().time - came, "its clock")
+
+    def answer():
+        for name in MANY:
+            asked[name].set_result(nodes.Answer((), time.time()))
+
+    began = time.monotonic()
+    threading.Thread(target=answer).start()
+    found = nodes.collect(asked, dict(zip(MANY, MANY, strict=True)), read, lambda text: None, limit_s=5)
+    assert time.monotonic() - began < 10
+    assert [check for checks in found.values() for check in checks] == [ok("clock", "within 5 s")] * len(MANY)
+
+
+def test_machine_that_does_not_answer_is_named_while_it_is_waited_for_and_fails_alone(monkeypatch):
+    monkeypatch.setattr(nodes, "LATE_S", 0.3)
+    asked = {"id1": Future(), "id2": Future(), "id3": Future()}
+    asked["id1"].set_result(None)
+    asked["id2"].set_exception(RuntimeError("the worker died"))
+    said = []
+    names = {"id1": "a", "id2": "b", "id3": "c"}
+    found = nodes.collect(asked, names, lambda name, *_: [ok("root", name)], said.append, limit_s=1)
+    assert found["id1"] + found["id2"] == [ok("root", "id1"), ok("root", "id2")]
+    assert [(check.name, check.found) for check in found["id3"]] == [(nodes.ANSWER, "none in 1 s")]
+    assert list(dict.fromkeys(said)) == [
+        "looking at the machines of the cluster",
+        "waiting for c to answer; one that has just come needs a minute or two",
+    ]
+
+
+def test_signal_ends_the_waiting():
+    def interrupted(text):
+        raise Interrupted("SIGINT")
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        nodes.collect({"a": Future()}, {"a": "a"}, lambda *_: [], interrupted, limit_s=60)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "words"),
+    [
+        (TaskUnschedulableError("lease_id=0200"), nodes.ANSWER, "Ray counts the machine as lost by now"),
+        (NodeDiedError("a node died"), nodes.ANSWER, "Ray counts the machine as lost by now"),
+        (RuntimeError("...\nModuleNotFoundError: No module named 'torch'"), "packages", "cannot be imported"),
+        (RuntimeError("Traceback\nthe worker died"), nodes.ANSWER, "the worker died"),
+    ],
+)
+def test_machine_that_answers_with_an_error_is_told_from_one_that_is_gone(error, name, words, tmp_path):
+    (answer := Future()).set_exception(error)
+    (found,) = nodes._read(request_for(tmp_path), "node", answer, time.time())
+    assert (found.name, found.state) == (name, State.FAILED)
+    assert words in found.found
+
+
 # what is said
 
 
@@ -104,7 +176,7 @@ def test_cluster_on_which_no_trial_fits_is_told_with_the_most_that_there_is():
     found = fit([small, large], Resources(cpus=32))
     assert found.state is State.WARNING
     assert "32 CPUs" in found.found
-    assert "at most 16 CPUs" in found.found
+    assert "the nearest is b with 16 CPUs" in found.found
 
 
 def test_refusal_says_everything_at_once_and_how_to_go_on():
@@ -163,7 +235,7 @@ import psutil
 for process in psutil.process_iter():
     if process.pid == int(sys.argv[3]):
         process.suspend()
-found = look_at(there, Path(sys.argv[2]), thorough=False, limit_s=10)
+found = look_at(there, Path(sys.argv[2]), (), lambda text: None, thorough=False, limit_s=10)
 print(json.dumps([asdict(check) for check in found]))
 sys.stdout.flush()
 import os
@@ -231,6 +303,21 @@ def test_bad_machine_is_found_named_and_refused(tmp_path):
         answers = json.loads(silent.stdout)
         unanswered = {check["node"] for check in answers if check["found"] == "none in 10 s"}
         assert bad["root"].node in unanswered  # a busy machine may be late with others, too
+
+        doctor = subprocess.Popen(
+            [THERMOTUNE, "--root", str(shared), "doctor", "--address", cluster.address],
+            stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=cluster.environment,
+        )  # fmt: skip
+        said = ""
+        while "looking at the machines" not in said:
+            said += (line := doctor.stderr.readline())
+            assert line, said
+        time.sleep(1)
+        doctor.send_signal(signal.SIGINT)
+        _, rest = doctor.communicate(timeout=60)
+        assert doctor.returncode == 130
+        assert "Traceback" not in said + rest
+        assert [path.name for path in shared.iterdir() if path.name.startswith(".doctor")] == []
 
 
 def _raylet(pid):

@@ -21,6 +21,7 @@ The actor is dead because its worker process has died. Worker exit type: SYSTEM_
 unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed
 by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker crashed unexpectedly due
 to SIGSEGV or another unexpected error, to prevent node deaths by resource contention."""
+NODE_DIED = "The actor died because its node has died. Node Id: 1b2c"
 UNAVAILABLE = "The actor is temporarily unavailable: RpcError: RPC error: Socket closed rpc_code: 14"
 SHORT = """1 worker(s) were killed due to the node running low on memory. Memory on the node was 16.62GB used / 23.54GB
 Top 10 memory users: PID	MEM(GB)	COMMAND
@@ -49,7 +50,7 @@ def died(text, **values):
         ),
         (died("gone", preempted=True), "The actor died", "MOVE", "its node n7 was taken away by the cluster"),
         (exceptions.ActorUnavailableError(UNAVAILABLE, None), UNAVAILABLE, "MOVE", "its node n7 could not be reached"),
-        (died("x"), "The actor died because its node has died. Node Id: 1b2c", "MOVE", "its node n7 was lost"),
+        (died(NODE_DIED), NODE_DIED, "MOVE", "its node n7 was lost"),
         (exceptions.NodeDiedError("gone"), "gone", "MOVE", "its node n7 was lost"),
         (exceptions.OutOfMemoryError(SHORT), SHORT, "CRASH", "the memory of its node was nearly full"),
         (exceptions.ActorUnschedulableError("no node"), "The actor is not schedulable: no node", "CRASH", "no node"),
@@ -64,9 +65,20 @@ def test_what_happened_is_told_apart(error, text, setback, reason):
     assert (found.error is None) == (setback == "MOVE" or not text)
 
 
-def test_of_several_processes_the_one_that_was_lost_counts():
-    lost = raised(died("gone", preempted=True))
-    assert failure_of(lost, RAISED, None).reason == "its node was taken away by the cluster"
+@pytest.mark.parametrize(
+    ("lost", "reason"),
+    [
+        (died("gone", preempted=True), "one of its nodes was taken away by the cluster"),
+        (died(NODE_DIED), "one of its nodes was lost"),
+        (exceptions.ActorUnavailableError(UNAVAILABLE, None), "one of its nodes could not be reached any more"),
+    ],
+)
+def test_where_one_of_several_processes_was_lost_the_node_of_the_leading_one_is_not_named(lost, reason):
+    found = failure_of(raised(lost), RAISED, "n7")
+    assert (found.setback, found.reason) == (Setback.MOVE, reason)
+
+
+def test_a_worker_that_was_ended_for_memory_says_so_wherever_the_error_was_put():
     short = died(SHORT)
     short.cause = exceptions.OutOfMemoryError(SHORT)  # as search.tune.ActorManager passes it on
     kept = cloudpickle.loads(cloudpickle.dumps(short))

@@ -11,22 +11,28 @@ import threading
 import zipfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from results.environment import collect
+from results.errors import ResultsError
 from results.places import place
-from search.errors import UsageError
-from search.jobs import start, token
+from search import cli
+from search.doctor.server import look_at_server
+from search.errors import ThermotuneError, UsageError
+from search.jobs import jobs, start, token
 from search.jobs.following import exit_code, farewell
 from search.jobs.job import Job
 from search.jobs.jobs import check_root, find, next_name
 from search.jobs.package import PACKAGES, STUDY_FILE, code_files, pack
-from search.jobs.server import JobServer, ServerAway
-from search.jobs.variables import SENT, sent
+from search.jobs.server import JobServer, JobUnknown, ServerAway
+from search.jobs.variables import SENT, only_here, sent
+from search.jobs_cli import logs
 from search.query_cli import status
 from search.study_file import load
+from tests.results.synthetic import finished
 from tests.search.commands import THERMOTUNE, environment
 
 ROOT = Path(__file__).parent.parent.parent
@@ -111,14 +117,31 @@ def test_a_resolved_study_file_means_the_same_study(name, tmp_path):
     assert again.model_copy(update={"id": study.id}) == study
 
 
-def test_known_variables_that_are_set_are_sent_and_no_others(monkeypatch):
+@pytest.mark.parametrize("uri", ["http://me:hunter2@localhost:5000", "sqlite:///mlflow.db", "./mlruns", "file:///runs"])
+def test_tracker_that_means_something_else_on_the_cluster_is_told(uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert "the cluster's head, not of this machine" in only_here()
+    assert "hunter2" not in only_here()
+
+
+@pytest.mark.parametrize("uri", ["", "http://mlflow.lab:5000", "postgresql://db/x", "databricks", "databricks://lab"])
+def test_tracker_that_is_the_same_everywhere_is_not(uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert only_here() is None
+
+
+def test_known_variables_that_are_set_are_sent_and_announced_by_name_and_no_others(monkeypatch):
     for name in SENT:
         monkeypatch.delenv(name, raising=False)
-    assert sent() == {}
+    said = []
+    assert sent(said.append) == {}
+    assert not said
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.setenv("GITHUB_TOKEN", "mine")
-    assert sent() == {"AWS_SECRET_ACCESS_KEY": "canary"}
+    assert sent(said.append) == {"AWS_SECRET_ACCESS_KEY": "canary"}
+    assert said[0].startswith("From your environment, these go along: AWS_SECRET_ACCESS_KEY. ")
+    assert "canary" not in said[0]
 
 
 @pytest.fixture
@@ -150,16 +173,34 @@ def test_token_file_that_is_missing_is_said(bare, monkeypatch):
         token.token()
 
 
+class Where(str):
+    """Host and port of a server.
+
+    Attributes:
+        seen: Paths that were asked for, and the proofs that were shown.
+    """
+
+    def __new__(cls, text, seen):
+        (where := super().__new__(cls, text)).seen = seen
+        return where
+
+
 @contextmanager
 def a_server(answers, wrap=None):
-    """An HTTP server that is none of Ray's."""
+    """An HTTP server that is none of Ray's: one answer to all, or by path; an answer of 302 is a place to go to."""
+    seen = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            status, text = answers
+            seen.append((self.path, self.headers.get("Authorization")))
+            status, text = answers.get(self.path, (404, "no")) if isinstance(answers, dict) else answers
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", text + self.path)
             self.end_headers()
             self.wfile.write(text.encode())
+
+        do_POST = do_PUT = do_GET
 
         def log_message(self, *_):
             pass
@@ -167,10 +208,10 @@ def a_server(answers, wrap=None):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     if wrap is not None:
         server.socket = wrap.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{server.server_port}"
+        yield Where(f"127.0.0.1:{server.server_port}", seen)
     finally:
         server.shutdown()
         server.server_close()
@@ -193,6 +234,35 @@ def test_a_server_that_is_not_rays_is_said(bare, answers):
 def test_a_refusal_says_what_to_do(bare, status, problem, words):
     with a_server((status, "Unauthorized")) as where, pytest.raises(problem, match=words):
         JobServer(f"http://{where}").ray_version()
+
+
+def test_a_token_is_not_carried_to_where_a_server_sends_us(bare, monkeypatch):
+    monkeypatch.setenv(token.VALUE, "canary")
+    with a_server((200, "[]")) as other, a_server((302, f"http://{other}")) as where:
+        with pytest.raises(UsageError, match="something else does"):
+            JobServer(f"http://{where}").jobs()
+        with pytest.raises(UsageError, match="something else does"):
+            JobServer(f"http://{where}").stop("d-1")
+        assert where.seen[0] == ("/api/jobs/", "Bearer canary")
+        assert other.seen == []
+
+
+def test_what_is_missing_is_a_job_only_where_a_job_was_asked_for(bare):
+    with a_server((404, "<html>")) as where:
+        server = JobServer(f"http://{where}")
+        for ask in (
+            server.ray_version,
+            server.jobs,
+            lambda: find(server, "d", None),
+            lambda: server.upload("gcs://d.zip", b""),
+            lambda: server.stop("d-1"),
+        ):
+            with pytest.raises(UsageError, match="something else does"):
+                ask()
+        for ask in (server.job, server.log):
+            with pytest.raises(JobUnknown, match="must know job d-1") as told:
+                ask("d-1")
+            assert told.value.exit_code == 75
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(bare):
@@ -291,6 +361,98 @@ def test_a_job_that_is_missing_or_not_the_only_one_is_said(bare, jobs, words):
         find(JobServer(f"http://{where}"), "d", None)
 
 
+@pytest.mark.parametrize("name", ["studies/mine.yaml", "../d", "", "d\n"])
+def test_a_study_of_a_cluster_is_given_by_its_name(bare, name):
+    with a_server((200, "[]")) as where:
+        server = JobServer(f"http://{where}")
+        with pytest.raises(UsageError, match="by its name, not by a file"):
+            find(server, name, None)
+        with pytest.raises(UsageError, match="by its name, not by a file"):
+            jobs.start(server, jobs.Order(name, place("/r"), "resume", []), print)
+        assert where.seen == []
+
+
+def one_job(state, log="", root="/nfs/none", **more):
+    """Answers of a server that has the job d-1."""
+    job = {**listed("d-1", root, state, 1_795_282_328_179), **more}
+    answers = {"/api/jobs/": [job], "/api/jobs/d-1": job, "/api/jobs/d-1/logs": {"logs": log}, "/api/jobs/d-1/stop": {}}
+    return {path: (200, json.dumps(answer)) for path, answer in answers.items()}
+
+
+RAYS = "2026-11-21 17:32:08,191\tINFO job_manager.py:581 -- Runtime env is setting up.\n"
+PHASE = '{"thermotune": "phase", "text": "joining the cluster"}\n'
+NEWER = '{"thermotune": "snapshot", "study": "d", "of another version": 1}\n{"thermotune": "sound", "of": "music"}\n'
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "stands"),
+    [
+        ("PENDING", "", "the job waits for its start on the head"),
+        ("RUNNING", RAYS, "starting the driver"),
+        ("RUNNING", RAYS + PHASE + "some line\n" + NEWER, "joining the cluster"),
+    ],
+)
+def test_a_study_without_records_stands_where_its_job_does(bare, capsys, state, log, stands):
+    with a_server(one_job(state, log)) as where:
+        status("d", address=f"http://{where}")
+        assert f"d: {stands}\nThis is by the job's log" in capsys.readouterr().out
+        status("d", address=f"http://{where}", form="json")
+        assert json.loads(capsys.readouterr().out) == {"study": "d", "phase": stands}
+
+
+def test_a_study_of_an_ended_job_of_which_nothing_is_known_is_said_to_be_missing(bare, capsys):
+    with a_server(one_job("FAILED", PHASE)) as where, pytest.raises(ResultsError, match="/nfs/none"):
+        status("d", address=f"http://{where}")
+    assert "Job d-1: FAILED" in capsys.readouterr().err
+
+
+def test_a_job_server_of_the_environment_that_knows_no_job_leaves_the_records(tmp_path, monkeypatch, capsys):
+    finished(tmp_path, trials=1, reference=None, confirm_seeds=0)
+    with a_server((200, "[]")) as where:
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://{where}")
+        status("digits-beta", tmp_path)
+        shown = capsys.readouterr()
+        assert "digits-beta: COMPLETED" in shown.out
+        assert f"{where} knows no job of digits-beta; this is by the records in {tmp_path}" in shown.err
+        with pytest.raises(UsageError, match="knows none of digits-beta"):
+            status("digits-beta", tmp_path, address=f"http://{where}")
+
+
+def test_logs_go_to_stdout_and_what_this_version_does_not_understand_is_skipped(bare, capsys):
+    with a_server(one_job("FAILED", RAYS + PHASE + NEWER + "a line\n", driver_exit_code=3)) as where:
+        logs("d", address=f"http://{where}")
+    shown = capsys.readouterr()
+    assert shown.out == "joining the cluster\na line\n"
+    assert shown.err == "Job d-1 ended: FAILED.\n"
+
+
+def test_a_job_that_does_not_stop_is_said(bare, monkeypatch):
+    monkeypatch.setattr(jobs, "STOP_WAIT_S", 0)
+    monkeypatch.setattr(jobs, "KILL_WAIT_S", 0)
+    monkeypatch.setattr(jobs, "LOOK_EVERY_S", 0.01)
+    with a_server(one_job("RUNNING")) as where:
+        server = JobServer(f"http://{where}")
+        with pytest.raises(ThermotuneError, match=r"job d-1 should have ended .* RUNNING"):
+            jobs.stop(server, server.job("d-1"))
+        assert where.seen[1][0] == "/api/jobs/d-1/stop"
+
+
+def test_a_doctors_job_without_a_report_is_a_failed_check(bare, monkeypatch, capsys):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    cut = '{"thermotune": "result"}\n[{"name": "ro'
+    answers = one_job("FAILED", cut, message="no memory\nTraceback\n")
+    answers = {path.replace("/d-1", "/doctor-1"): answer for path, answer in answers.items()}
+    answers[f"/api/packages/{pack().uri.replace('://', '/')}"] = (200, "")
+    answers["/api/version"] = (200, json.dumps({"ray_version": metadata.version("ray")}))
+    with a_server(answers) as where:
+        found = look_at_server(f"http://{where}", place("/nfs/runs"), [], None)
+    assert [check.state for check in found] == ["ok", "ok", "failed"]
+    assert found[-1].found == "doctor-1 ended without a report (FAILED: no memory)"
+    said = capsys.readouterr().err
+    assert "these go along: AWS_SECRET_ACCESS_KEY" in " ".join(said.split())
+    assert "canary" not in said
+
+
 def test_all_jobs_are_shown_newest_first(bare, capsys):
     jobs = [listed("d-1", "/r", "STOPPED", 1_795_282_328_179), listed("e-1", "s3://b/p", "RUNNING", 1_795_282_340_000)]
     with a_server((200, json.dumps(jobs))) as where:
@@ -359,6 +521,13 @@ def test_a_relative_root_is_refused_before_anybody_is_asked(tmp_path):
     done = command(tmp_path, "submit", "digits-beta", RAY_API_SERVER_ADDRESS="http://127.0.0.1:9")
     assert done.returncode == 2
     assert "all nodes share, got thermotune-runs" in done.stderr
+
+
+@pytest.mark.parametrize("run", [cli.submit, cli.resume])
+@pytest.mark.parametrize("address", ["local", "head:6379"])
+def test_no_wait_needs_a_job_server(run, address):
+    with pytest.raises(UsageError, match="--no-wait must come with a job server"):
+        run("digits-beta", address=address, no_wait=True)
 
 
 def test_logs_without_a_cluster_says_where_to_look(tmp_path):

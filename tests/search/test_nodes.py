@@ -1,5 +1,6 @@
 """The fleet against made-up listings, since nodes cannot be made to come and go in a moment."""
 
+import threading
 import time
 
 import pytest
@@ -89,16 +90,16 @@ def test_a_machine_has_as_many_slots_as_fit_and_no_more():
     assert Fleet.of_machine(node("a", cpus=4), Resources(cpus=2, max_concurrent=8)).slots(0.0) == 2
 
 
-def test_slots_follow_the_nodes(quick):
+def test_one_more_trial_than_fits_is_asked_for_so_that_an_autoscaler_hears_of_it(quick):
     cluster = Cluster(node("a"))
     with Fleet(Resources(), cluster.look, watched=True) as fleet:
-        assert fleet.slots(0.0) == 2
+        assert fleet.slots(0.0) == 3
         cluster.now = listing(node("a"), node("b", cpus=3))
         assert heard(fleet) == ["node host-b joined; 5 trials at once now"]
-        assert fleet.slots(0.0) == 5
+        assert fleet.slots(0.0) == 6
         cluster.now = listing(node("b", cpus=3))
         assert heard(fleet) == ["node host-a was lost; 3 trials at once now"]
-        assert fleet.slots(0.0) == 3
+        assert fleet.slots(0.0) == 4
 
 
 def test_nodes_that_cannot_run_a_trial_are_not_worth_a_word(quick):
@@ -116,7 +117,7 @@ def test_trials_of_a_node_that_leaves_are_to_leave_it_too(quick):
         heard(fleet)
         assert fleet.is_leaving("a")
         assert not fleet.is_leaving("b")
-        assert fleet.slots(0.0) == 2
+        assert fleet.fits(0.0) == 2
 
 
 def test_a_head_that_does_not_answer_for_a_while_changes_nothing(quick):
@@ -129,24 +130,72 @@ def test_a_head_that_does_not_answer_for_a_while_changes_nothing(quick):
         assert heard(fleet) == ["node host-b joined; 4 trials at once now"]
 
 
-def test_one_trial_is_asked_for_where_none_fits_so_that_an_autoscaler_hears_of_it():
+def test_one_trial_is_asked_for_where_none_fits():
     fleet = Fleet(Resources(gpus=0.5), Cluster(node("a")).look, watched=True)
     assert fleet.fits(0.5) == 0
     assert fleet.slots(0.5) == 1
-    assert (
-        fleet.waits_for == "waiting for a node with 1 CPU and 0.5 GPU; there is 1 node, with at most 2 CPUs and 0 GPU"
-    )
+    lacks = "waiting for a node with 1 CPU and 0.5 GPU; there is 1 node, with 2 CPUs and 0 GPU"
+    assert fleet.waits_for(idle=False) == lacks
 
 
 def test_as_many_trials_as_may_run_at_once_are_asked_for_though_fewer_fit():
     fleet = Fleet(Resources(max_concurrent=9), Cluster(node("a")).look, watched=True)
     assert (fleet.fits(0.0), fleet.slots(0.0)) == (2, 9)
-    assert fleet.waits_for is None
+    assert fleet.waits_for(idle=False) is None
 
 
-def test_a_larger_share_of_a_gpu_makes_fewer_slots():
+def test_trials_that_find_no_place_for_a_while_wait_for_others(monkeypatch):
+    fleet = Fleet(Resources(), Cluster(node("a")).look, watched=True)
+    monkeypatch.setattr(nodes, "WAITING_S", 0.05)
+    assert fleet.waits_for(idle=True) is None
+    time.sleep(0.1)
+    assert fleet.waits_for(idle=True) == "waiting for a place: all nodes seem to be in use by others"
+    assert fleet.waits_for(idle=False) is None
+    assert fleet.waits_for(idle=True) is None
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+def test_a_head_that_does_not_answer_is_said_and_then_taken_for_lost(quick, monkeypatch, how):
+    monkeypatch.setattr(nodes, "SILENT_S", 0.1)
+    monkeypatch.setattr(nodes, "LOST_S", 0.5)
+    silent, lost = threading.Event(), threading.Event()
+
+    def look():
+        if silent.is_set():
+            if how == "hangs":
+                time.sleep(20)
+            raise ConnectionError("no head")
+        return listing(node("a"))
+
+    told = []
+
+    def away(for_good):
+        told.append((for_good, fleet.waits_for(idle=False)))
+        if for_good:
+            lost.set()
+
+    with Fleet(Resources(), look, watched=True, away=away) as fleet:
+        assert not lost.wait(1.0)
+        assert (told, fleet.waits_for(idle=False)) == ([], None)
+        silent.set()
+        assert lost.wait(10)
+        assert set(told) == {(False, nodes.SILENT), (True, nodes.SILENT)}
+        assert told.index((True, nodes.SILENT)) == len(told) - 1
+
+
+def test_a_study_that_has_ended_misses_no_head(quick, monkeypatch):
+    monkeypatch.setattr(nodes, "LOST_S", 0.05)
+    lost = threading.Event()
+    cluster = Cluster(node("a"))
+    with Fleet(Resources(), cluster.look, watched=True, away=lambda for_good: lost.set()):
+        pass
+    cluster.now = ConnectionError("no head")
+    assert not lost.wait(0.3)
+
+
+def test_fewer_trials_with_a_larger_share_of_a_gpu_fit():
     fleet = Fleet(Resources(gpus=0.25), Cluster(node("a", cpus=8, gpus=2)).look, watched=True)
-    assert [fleet.slots(gpus) for gpus in (0.25, 0.3333, 1.0)] == [8, 6, 2]
+    assert [fleet.fits(gpus) for gpus in (0.25, 0.3333, 1.0)] == [8, 6, 2]
 
 
 def test_nodes_of_a_cluster_are_recorded_with_the_session_and_a_machine_is_not():

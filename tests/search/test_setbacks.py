@@ -81,14 +81,38 @@ def test_crashes_count_over_sessions():
 
 def test_lost_nodes_use_up_no_allowance():
     conductor = taken_up([], "resources.max_failures=0")
-    for _ in range(5):
+    for _ in range(4):
         trial = begin(conductor)
         conductor.lost(trial.name, GONE)
-    assert (trial.name, trial.moves, trial.crashes, trial.state) == ("t0001", 5, 0, TrialState.PENDING)
+    assert (trial.name, trial.moves, trial.crashes, trial.state) == ("t0001", 4, 0, TrialState.PENDING)
     last = written(conductor)[-1]
     assert (last.state, last.setback, last.reason, last.error, last.epochs) == (
         "PENDING", "MOVE", GONE.reason, None, 0
     )  # fmt: skip
+
+
+def test_moves_count_as_crashes_from_the_fifth_on_without_a_new_epoch():
+    rows = []
+    conductor = taken_up(rows, "resources.max_failures=1")
+
+    def move():
+        trial = begin(conductor)
+        conductor.report(trial.name, report(trial, *epochs))
+        conductor.lost(trial.name, GONE)
+        return trial
+
+    for epoch in (1, 2):  # the allowance is renewed by an epoch that was never trained before, and by no other
+        epochs = range(1, epoch + 1)
+        for _ in range(4):
+            trial = move()
+    assert (trial.moves, trial.crashes) == (8, 0)
+    move()
+    assert (trial.moves, trial.crashes, trial.state) == (8, 1, TrialState.PENDING)
+    conductor._writer.flush()
+    conductor = taken_up(rows, "resources.max_failures=1")  # another driver counts on
+    trial = move()
+    assert (trial.moves, trial.crashes, trial.state) == (8, 2, TrialState.FAILED)
+    assert trial.reason == f"{GONE.reason}, the fifth time or more without a new epoch, which counts as a crash"
 
 
 def test_a_worker_that_breaks_before_it_begins_is_an_attempt_too_but_no_start():

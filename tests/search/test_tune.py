@@ -14,12 +14,13 @@ from search.capacity import Node
 from search.conductor import Conductor
 from search.failures import failure_of
 from search.history import History
-from search.nodes import Fleet
+from search.nodes import Fleet, Listing
 from search.settings import Resources
 from search.tune import ActorManager, FirstError, StudyScheduler, StudySearcher, trial_config
 from tests.search.simulator import Disk, study
 from trainables.trial import PLACEHOLDER, REPORT_KEY
 
+CONTROLLER = SimpleNamespace(_staged_trials=())
 TWO_SLOTS = Fleet.of_machine(Node("", "here", cpus=2), Resources())
 
 
@@ -39,7 +40,7 @@ def tune_trial(config, status, error_file=None):
 def test_trial_whose_reused_worker_breaks_before_it_begins_is_handed_out_again(shells):
     conductor, searcher, scheduler = shells
     config = searcher.suggest("x")
-    scheduler.on_trial_error(None, tune_trial(config, "PENDING"))
+    scheduler.on_trial_error(CONTROLLER, tune_trial(config, "PENDING"))
     assert conductor.active == set()
     assert searcher.suggest("y")["trial"] == config["trial"]
 
@@ -50,7 +51,7 @@ def test_trial_that_crashes_more_often_than_allowed_fails_with_its_traceback(she
     (tmp_path / "error.txt").write_text("Traceback\nRuntimeError: boom\n")
     for _ in range(4):
         config = searcher.suggest("x")
-        scheduler.on_trial_error(None, tune_trial(config, status, str(tmp_path / "error.txt")))
+        scheduler.on_trial_error(CONTROLLER, tune_trial(config, status, str(tmp_path / "error.txt")))
     trial = conductor.history.trials[config["trial"]]
     assert trial.state == "FAILED"
     conductor._writer.flush()
@@ -63,9 +64,57 @@ def test_no_more_trials_are_handed_out_than_there_are_slots(shells):
     assert [searcher.suggest(name) is None for name in "abc"] == [False, False, True]
 
 
+def on_two_nodes_of_a_cluster(tmp_path):
+    """A searcher and its conductor, where two trials fit."""
+    conductor = Conductor(study("search.trials=4"), History(), Disk([]), session="s0001")
+    fleet = Fleet(Resources(), lambda: Listing({"a": Node("a", "a", cpus=2)}), watched=True)
+    return conductor, StudySearcher(conductor, tmp_path, fleet, FirstError())
+
+
+def test_on_a_cluster_one_more_is_asked_for_when_all_places_are_taken(tmp_path):
+    conductor, searcher = on_two_nodes_of_a_cluster(tmp_path)
+    names = [searcher.suggest(name)["trial"] for name in "ab"]
+    assert searcher.suggest("c") is None
+    conductor.started(names[0])
+    assert searcher.suggest("c") is None
+    conductor.started(names[1])
+    assert searcher.suggest("c")["trial"] == "t0003"
+    assert searcher.suggest("d") is None
+
+
+def test_a_place_that_comes_free_is_for_the_trial_that_waits(tmp_path):
+    conductor, searcher = on_two_nodes_of_a_cluster(tmp_path)
+    for name in [searcher.suggest(name)["trial"] for name in "ab"]:
+        conductor.started(name)
+    waiting = searcher.suggest("c")["trial"]
+    conductor.failed("t0001", failure_of(None, "", None))
+    assert searcher.suggest("d") is None
+    conductor.started(waiting)
+    assert searcher.suggest("d")["trial"] == "t0004"
+
+
+def test_no_worker_is_kept_beyond_those_that_fit(tmp_path):
+    conductor, searcher = on_two_nodes_of_a_cluster(tmp_path)
+    left = 4 * len(conductor.study.arms)
+    while left:
+        conductor.started(searcher.suggest("x")["trial"])
+        if left := left - 1:
+            conductor.failed(*conductor.active, failure_of(None, "", None))
+    assert [searcher.suggest(name) for name in "pqr"] == [PLACEHOLDER, None, None]
+
+
+def test_a_trial_that_a_reused_worker_refused_is_not_being_placed_any_more(shells):
+    _, searcher, scheduler = shells
+    unstaged = []
+    refused = tune_trial(searcher.suggest("x"), "PENDING")
+    controller = SimpleNamespace(_staged_trials=[refused], _unstage_trial_with_resources=unstaged.append)
+    scheduler.on_trial_error(controller, refused)
+    assert unstaged == [refused]
+
+
 def test_broken_placeholder_harms_nothing(shells):
     conductor, _, scheduler = shells
-    scheduler.on_trial_error(None, tune_trial(PLACEHOLDER, "RUNNING"))
+    scheduler.on_trial_error(CONTROLLER, tune_trial(PLACEHOLDER, "RUNNING"))
     assert conductor.history.trials == {}
 
 
@@ -93,7 +142,6 @@ def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(
     scheduler = StudyScheduler(conductor, tmp_path, TWO_SLOTS, lambda: safe[0], FirstError())
     searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, FirstError())
     config = searcher.suggest("x")
-    conductor.started(config["trial"])
     checkpoint = tmp_path / "checkpoints" / config["trial"] / "epoch-000001.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()

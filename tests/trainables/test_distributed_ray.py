@@ -9,10 +9,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
+from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 from tests.search.commands import environment
+from trainables.distributed import node_died, sendable
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("preempted", [False, True])
+def test_the_leading_actor_can_tell_the_driver_that_a_node_of_the_trial_died(preempted: bool) -> None:
+    reason = NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED if preempted else NodeDeathInfo.UNEXPECTED_TERMINATION
+    death = ActorDiedErrorContext(
+        actor_id=bytes(16), error_message="The actor died because its node has died.",
+        node_death_info=NodeDeathInfo(reason=reason),
+    )  # fmt: skip
+    raised = RayTaskError("step", "", sendable(ActorDiedError(death)), proctitle="lead", pid=1, ip="127.0.0.1")
+    told = cloudpickle.loads(cloudpickle.dumps(raised)).cause
+    assert isinstance(told, RayActorError)
+    assert node_died(told)
+    assert told.preempted is preempted
 
 
 @pytest.mark.slow

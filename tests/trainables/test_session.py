@@ -20,7 +20,9 @@ import torch
 from results.places import Place, names_in, place, publish
 from tests.s3 import client, make_bucket
 from trainables import Recipe, TrialConfig, TrialSession, checkpoint, prepare, storage
+from trainables.data import prepared
 from trainables.engine import Training, feed
+from trainables.session import prepare_data
 
 
 @pytest.fixture(params=["here", "s3"])
@@ -55,6 +57,11 @@ def all_reports(session: TrialSession) -> list[dict[str, Any]]:
 def rows(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All rows without their times, which differ from run to run."""
     return [{k: v for k, v in row.items() if k != "epoch_time_s"} for report in reports for row in report["epochs"]]
+
+
+def test_the_data_of_a_trial_are_packed_before_it_is_taken_up(tmp_path: Path) -> None:
+    prepare_data(config(data_root=str(tmp_path)))
+    assert prepared(tmp_path) == ["digits"]
 
 
 def test_a_config_survives_json_types() -> None:

@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # torch's stubs leave them out
 
-_TIMEOUT = timedelta(minutes=10)
-"""Ranks wait for each other so long. That is the last resort, for a rank that hangs: of one that died, the operating
-system tells the others at once, or whoever started it."""
+from trainables.storage import PATIENCE_S
+
+_TIMEOUT = timedelta(seconds=PATIENCE_S, minutes=10)
+"""Ranks wait for each other so long: longer than rank 0 waits for a store, which it alone asks. That is the last
+resort, for a rank that hangs: of one that died, the operating system tells the others at once, or whoever started it.
+"""
 
 _Value = TypeVar("_Value")
 
@@ -91,7 +94,7 @@ class Ranks:
             device: Where tensors are: ``cpu`` (gloo is used), or ``cuda`` (NCCL).
 
         Raises:
-            RankLost: Not all have come within ten minutes.
+            RankLost: Not all have come in time.
         """
         self.rank = rank
         self.count = count
