@@ -87,7 +87,8 @@ class Setback(StrEnum):
     """Why an attempt at a trial was given up.
 
     CRASH: its worker raised an exception, or its process died; ``resources.max_failures`` of these are allowed. MOVE:
-    its node was lost or taken away, which is not the trial's fault unless it happens again and again. MEMORY: its device had too little memory.
+    its node was lost or taken away, which is not the trial's fault unless it happens again and again. MEMORY: its
+    device had too little memory.
     """
 
     CRASH = "CRASH"
