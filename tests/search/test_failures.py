@@ -10,7 +10,7 @@ from search.failures import LONGEST_ERROR, failure_of
 
 HEADING = "Failure # 1 (occurred at 2026-11-21_17-37-07)\n"
 RAISED = """\x1b[36mray::T.train()\x1b[39m (pid=22406, ip=192.0.2.2, actor_id=bfe954, repr=<T object at 0x7fd1>)
-  File "/work/trial.py", line 26, in step
+  File "/home/me/trial.py", line 26, in step
     raise RuntimeError("boom")
 RuntimeError: boom
 """
