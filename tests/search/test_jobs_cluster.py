@@ -20,8 +20,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CANARY = "canary-4711"
 STUDY = """
 name: client
-recipe: {model: mlp-256-256, batch_size: 16, epochs: 9}
+recipe: {model: mlp-1024-1024, batch_size: 16, epochs: 9}
 search: {trials: 6}
+stopping: {name: asha, grace_epochs: 3}
 seeds: {confirm: 2}
 confirm: {top: 1}
 """
