@@ -139,7 +139,11 @@ def live_files(study_dir: Place) -> Mapping[str, tuple[Place, ...]]:
         RecordsUnreadable: A file has a foreign name, a folder cannot be read, or the files never stay still.
         OSError: The object store does not answer.
     """
-    found = snapshot(study_dir)
+    return paths(study_dir, snapshot(study_dir))
+
+
+def paths(study_dir: Place, found: Listing) -> Mapping[str, tuple[Place, ...]]:
+    """Where the files of a listing lie."""
     return {table: tuple(table_dir(study_dir, table) / file.name for file in files) for table, files in found.items()}
 
 

@@ -13,7 +13,7 @@ from results.encoding import columns, to_rows
 from results.errors import RecordsUnreadable
 from results.places import Place, each_file
 from results.schema import SCHEMA_VERSION, AnyRow
-from results.store.files import TRIES, local_errors, newest_flush, snapshot, table_dir, unsteady
+from results.store.files import TRIES, local_errors, newest_flush, paths, snapshot, unsteady
 
 _VERSION = b"thermotune_schema"
 
@@ -132,9 +132,8 @@ def _read_steadily(study_dir: Place) -> tuple[dict[str, pa.Table], int]:
     """All tables, and the number of the newest flush in them; 0 if there is none."""
     for _ in range(TRIES):
         found = snapshot(study_dir)
-        paths = {table: [table_dir(study_dir, table) / file.name for file in files] for table, files in found.items()}
         try:
-            return _read(paths), newest_flush(found)
+            return _read(paths(study_dir, found)), newest_flush(found)
         except FileNotFoundError:
             continue  # compacted away under our eyes: look again
     raise unsteady(study_dir)
