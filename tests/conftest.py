@@ -54,3 +54,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # printed commands are the same however pytest was started
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # read when Ray is imported: else it copies .venv, 7 GB, under uv run

@@ -92,8 +92,8 @@ def in_time(name: str, look: Look, limit_s: float = LIMIT_S) -> list[Check]:
             done.append([explained(name, error)])
         ended.set()
 
-    threading.Thread(target=run, name=f"check {name}", daemon=True).start()
     try:
+        threading.Thread(target=run, name=f"check {name}", daemon=True).start()  # may be where Ctrl-C breaks in
         ended.wait(limit_s)
     except KeyboardInterrupt:
         ended.wait(TIDY_S)

@@ -21,7 +21,6 @@ def gpu(tmp_path_factory):
         for name, value in {
             "HOME": str(tmp_path_factory.mktemp("home")),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             "RAY_AIR_NEW_OUTPUT": "0",
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
