@@ -1,7 +1,8 @@
-"""The commands ``thermotune explain``, ``replay`` and ``compare``: what the records say, and whether they hold."""
+"""The commands ``thermotune explain``, ``replay``, ``compare`` and ``train``: what the records say, if it holds."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from search.terminal import command_prefix, look
 
 EXPLAIN_EPILOG = "Examples: thermotune explain digits-beta | thermotune explain digits-beta t0042"
 REPLAY_EPILOG = "Example: thermotune replay digits-beta"
+TRAIN_EPILOG = "Example: thermotune train digits-beta t0042 --seed 7 --save model.pt"
 COMPARE_EPILOG = "Example: thermotune compare digits-beta digits-alpha --format markdown"
 
 TrialArgument = Annotated[
@@ -53,3 +55,18 @@ def compare(studies: StudiesArgument, root: RootOption = ROOT, form: TextFormatO
 
     found = compare_studies([find_study(root, name) for name in studies], command=command_prefix(root))
     typer.echo(render_comparison(found, Format(form), **look()), nl=False)
+
+
+def train(
+    study: StudyArgument,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Name of a trial, for example t0042.")],
+    root: RootOption = ROOT,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed; the trial's own if left out.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the trained model's state_dict here.")] = None,
+) -> None:
+    """Train one recorded trial again, here and without Ray, and compare with what the records say."""
+    from results.facts import find_study
+    from search.retrain import retrain
+
+    for line in retrain(find_study(root, study), trial, seed=seed, save=save):
+        typer.echo(line)

@@ -13,6 +13,7 @@ from typing import Any
 
 from results.formats import count
 from search.capacity import Node, lack, parts, slots, with_share
+from search.newcomers import Inspection, Newcomers
 from search.settings import Resources
 
 LOOK_EVERY_S = 2.0
@@ -52,11 +53,13 @@ class Change:
         node: Which.
         words: What happened to it, after its name.
         is_end: Whether it is gone.
+        why: More about it, if there is more to say.
     """
 
     node: Node
     words: str
     is_end: bool = False
+    why: str = ""
 
     def sentence(self, trials: int, fits: int) -> str:
         """For people, without a full stop.
@@ -67,7 +70,8 @@ class Change:
         """
         which = f"{count(trials, 'trial')}, which {'goes' if trials == 1 else 'go'} on"
         theirs = f" with {which} elsewhere" if trials else ""
-        return f"node {self.node.name} {self.words}{theirs}; {count(fits, 'trial')} at once now"
+        why = f". {self.why}" if self.why else ""
+        return f"node {self.node.name} {self.words}{theirs}; {count(fits, 'trial')} at once now{why}"
 
 
 class Fleet:
@@ -75,6 +79,7 @@ class Fleet:
 
     Attributes:
         watched: Whether nodes may come and go.
+        newcomers: Those that came since it was made.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Fleet:
         *,
         watched: bool,
         away: Callable[[bool], None] = lambda lost: None,
+        inspect: Inspection = lambda nodes, meanwhile: {},
     ) -> None:
         """Looks for the first time.
 
@@ -93,12 +99,14 @@ class Fleet:
             watched: Whether to look again.
             away: Called, in a thread of its own, while looking fails or hangs; at last, with True, when it has for so
                 long that the cluster is taken for lost. The main thread may hang too.
+            inspect: Looks at nodes that join.
         """
         self.watched = watched
         self._resources = resources
         self._look = look
         self._now = self._seen = look()
         self._away = away
+        self.newcomers = Newcomers(inspect)
         self._silent_s = 0.0
         self._idle_since: float | None = None
         self._ended = threading.Event()
@@ -110,9 +118,9 @@ class Fleet:
         return cls(resources, lambda: Listing({machine.id: machine}), watched=False)
 
     @classmethod
-    def of_cluster(cls, resources: Resources, away: Callable[[bool], None]) -> Fleet:
+    def of_cluster(cls, resources: Resources, away: Callable[[bool], None], inspect: Inspection) -> Fleet:
         """The nodes of the connected cluster; ``away`` hears that its head does not answer."""
-        return cls(resources, listing, watched=True, away=away)
+        return cls(resources, listing, watched=True, away=away, inspect=inspect)
 
     def __enter__(self) -> Fleet:
         if self.watched:
@@ -124,11 +132,12 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        self.newcomers.close()
 
     @property
     def nodes(self) -> list[Node]:
         """On which trials may be started."""
-        return list(self._now.staying.values())
+        return [node for name, node in self._now.staying.items() if name not in self.newcomers.left_out]
 
     @property
     def facts(self) -> dict[str, Any]:  # Any: JSON
@@ -141,9 +150,16 @@ class Fleet:
         before, self._now = self._now, self._seen
         if before is not self._now:
             self._fits.clear()
-            yield from (change for change in compare(before, self._now) if parts(change.node, self._resources))
+            told = [change for change in compare(before, self._now) if parts(change.node, self._resources)]
+            if came := [change.node for change in told if change.node.id not in before.staying]:
+                self.newcomers.came(came)
+            yield from (change for change in told if change.node.id not in self.newcomers.left_out)
+        for node, why in self.newcomers.unfit():
+            self._fits.clear()
+            if node.id in self._now.staying:
+                yield Change(node, "is left out", why=why)
 
-    def is_leaving(self, node_id: str | None) -> bool:
+    def is_leaving(self, node_id: str) -> bool:
         """Whether a node will be taken away."""
         return node_id in self._now.leaving
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ray.tune import PlacementGroupFactory
@@ -13,7 +14,12 @@ SETTLE_S = 0.5
 """Where a node has room, Ray gives it within milliseconds; where another was faster, we wait no longer."""
 
 
-def request_for(resources: Resources, gpus: float, *, packed: bool) -> PlacementGroupFactory:
+_NODE = "ray.io/node-id"
+
+
+def request_for(
+    resources: Resources, gpus: float, *, packed: bool, left_out: Collection[str] = ()
+) -> PlacementGroupFactory:
     """The request of one trial. Those of equal trials are equal, so that a worker can be handed on.
 
     Ray spreads trials evenly over nodes by itself. The processes of one trial are kept together as far as possible.
@@ -22,11 +28,15 @@ def request_for(resources: Resources, gpus: float, *, packed: bool) -> Placement
         resources: Of a trial.
         gpus: Of this trial; more than ``resources.gpus`` where memory is short.
         packed: Whether trials are to share nodes rather than to spread; for trials of a single process.
+        left_out: Ids of the nodes that must not be used.
     """
     part = bundle(with_share(resources, gpus))
     where: dict[str, Any] = {}  # Any: of Ray's placement_group
-    if resources.labels:
-        where["bundle_label_selector"] = [resources.labels] * resources.ranks
+    labels = dict(resources.labels)
+    if left_out:
+        labels.setdefault(_NODE, f"!in({','.join(sorted(left_out))})")
+    if labels:
+        where["bundle_label_selector"] = [labels] * resources.ranks
     if resources.strategy == "ddp":  # the leading actor of trainables.distributed needs nothing
         return PlacementGroupFactory([{}, *[part] * resources.ranks], strategy="PACK", **where)
     return (Packed if packed else PlacementGroupFactory)([part], strategy="STRICT_PACK", **where)
@@ -59,6 +69,7 @@ class Packed(PlacementGroupFactory):  # type: ignore[misc]  # Ray is untyped her
             name: min(free.get(what, 0.0) / amount for what, amount in need.items())
             for name, free in available_resources_per_node().items()
         }
-        usable = listing().staying
+        (selector,) = self._bound.kwargs.get("bundle_label_selector", [{}])
+        usable = [name for name in listing().staying if name not in selector.get(_NODE, "")]
         fitting = {name: room for name, room in rooms.items() if room >= 1 and name in usable}
         return min(sorted(fitting), key=fitting.__getitem__, default=None)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from search.capacity import this_machine, unfit
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
-from search.doctor.cluster import preflight
+from search.doctor.cluster import preflight, unfit_newcomers
 from search.errors import StoreAway, StudyBlocked, StudyFileError, ThermotuneError
 from search.folder import open_study, trained_teachers
 from search.history import History
@@ -166,7 +167,8 @@ def _drive(
     if isinstance(address, Cluster):
         try:
             until_the_end.enter_context(joined_ray(address, progress, stop, verbose=verbose))
-            fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources, head_away))
+            inspect = partial(unfit_newcomers, study, folder.parent)
+            fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources, head_away, inspect))
             remarks = preflight(study, folder.parent, fleet.nodes, stop.checking(progress.phase))
         except Interrupted as interruption:
             return Outcome.of(StudyState.INTERRUPTED, history, str(interruption))

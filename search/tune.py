@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,14 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             for change in self._fleet.changes():
                 sentence = change.sentence(self._trials_on(change), self._fits)
                 self._conductor.event(sentence, slots=self._fits)
+        for tune_trial in controller.get_live_trials():
+            if self._left_out(tune_trial) and tune_trial.trial_id not in self._sent_away:
+                self._send_away(tune_trial)
         return None
+
+    def _left_out(self, tune_trial: TuneTrial) -> bool:
+        """Whether a trial runs on a node that must not be used."""
+        return not self._fleet.newcomers.left_out.isdisjoint(self._nodes_of.get(tune_trial.trial_id, ()))
 
     def _note_start(self, tune_trial: TuneTrial) -> None:
         if tune_trial.trial_id in self._started:
@@ -199,7 +207,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         resources, shares = self._conductor.study.resources, self._conductor.shares
         gpus = shares.of(tune_trial.config["trial"]) if tune_trial.config != PLACEHOLDER else shares.usual
         packed = self._fleet.watched and resources.placement == "pack"
-        tune_trial.update_resources(request_for(resources, gpus, packed=packed))
+        left_out = self._fleet.newcomers.left_out
+        tune_trial.update_resources(request_for(resources, gpus, packed=packed, left_out=left_out))
 
     def on_trial_result(self, controller: object, tune_trial: TuneTrial, result: dict[str, Any]) -> str:
         """CONTINUE or STOP."""
@@ -220,7 +229,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         return str(TrialScheduler.STOP)
 
     def _send_away(self, tune_trial: TuneTrial) -> None:
-        """Ends a worker that has just written a checkpoint: its node will be taken away. We hear of it as an error."""
+        """Ends a worker whose node it must leave, if possible after a checkpoint. We hear of it as an error."""
         self._sent_away.add(tune_trial.trial_id)
         ray.kill(tune_trial.temporary_state.ray_actor)
 
@@ -234,12 +243,16 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             controller._unstage_trial_with_resources(tune_trial)
         if tune_trial.config == PLACEHOLDER:
             return
-        name = tune_trial.config["trial"]
+        name, nodes = tune_trial.config["trial"], self._nodes_of.get(tune_trial.trial_id, set())
         failure = failure_of(*_error_of(tune_trial), node=tune_trial.last_result.get("hostname"))
         sent_away = tune_trial.trial_id in self._sent_away
         if sent_away:
-            its_node = "one of its nodes" if len(self._nodes_of.get(tune_trial.trial_id, ())) > 1 else "its node"
-            failure = Failure(setback=Setback.MOVE, reason=f"{its_node} will be taken away")
+            its_node = "one of its nodes" if len(nodes) > 1 else "its node"
+            why = "is left out" if self._left_out(tune_trial) else "will be taken away"
+            failure = Failure(setback=Setback.MOVE, reason=f"{its_node} {why}")
+        elif failure.setback is Setback.CRASH and self._fleet.newcomers.suspects(nodes):
+            reason = f"{failure.reason}, perhaps the fault of a node that had just joined"
+            failure = replace(failure, setback=Setback.MOVE, reason=reason)
         if sent_away or failure.setback is not Setback.MOVE:  # those of a lost node count when its loss is noticed
             self._nodes_of.pop(tune_trial.trial_id, None)
         with self._first_error.kept():

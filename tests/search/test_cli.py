@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from search import cli, options, terminal
+from search import cli, options, study_cli, terminal
 from search.errors import UsageError
 from search.losses import describe
 from search.study_file import packaged
@@ -52,12 +52,12 @@ def test_every_command_is_there():
 
 
 def test_studies_lists_the_packaged_ones(capsys):
-    cli.studies()
+    study_cli.studies()
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(packaged())
 
 
 def test_validate_show_prints_every_value_with_its_origin(capsys):
-    cli.validate("digits-beta", ["search.trials=3"], show=True)
+    study_cli.validate("digits-beta", ["search.trials=3"], show=True)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["search.trials", "3", "flag"] in lines
     assert ["recipe.batch_size", "64", "file"] in lines

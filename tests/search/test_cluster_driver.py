@@ -1,4 +1,4 @@
-"""A study's driver on a real cluster: a head without cores, nodes that are killed, come, and are taken away."""
+"""A study's driver on a real cluster: a head without cores, nodes that are killed, come, fit or not, and go."""
 
 import json
 import re
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 SMALL = "{name: NAME, recipe: {epochs: 3, batch_size: 16}, search: {trials: 4}, baseline: null, seeds: {confirm: 2}, "
 LONG = (
-    "{name: NAME, recipe: {model: mlp-256-256, epochs: 150, batch_size: 8}, search: {trials: 4}, baseline: null, "
-    "seeds: {confirm: 2}, confirm: {top: 1}, stopping: {grace_epochs: 75}, "
+    "{name: NAME, recipe: {model: mlp-256-256, epochs: 100, batch_size: 8}, search: {trials: 4}, baseline: null, "
+    "seeds: {confirm: 2}, confirm: {top: 1}, stopping: {grace_epochs: 50}, "
 )
 
 
@@ -34,12 +34,16 @@ def cluster(tmp_path_factory):
     home = tmp_path_factory.mktemp("cluster")
     hidden = home / ".cache" / "thermotune"
     hidden.mkdir(parents=True)
-    elsewhere = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {hidden} && exec "$0" "$@"')
     without_store = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_SECRET_ACCESS_KEY": "none"}
     with ray_cluster(home, head_cpus=0, **without_store) as made:
         made.add_node("--labels=zone=a")
-        made.add_node("--labels=zone=b", prefix=elsewhere)
+        made.add_node("--labels=zone=b", prefix=without(hidden))
         yield made
+
+
+def without(folder):
+    """Begins a command that finds a folder empty, as on a machine that does not share it."""
+    return ("unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {folder} && exec "$0" "$@"')
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ def test_packed_trials_share_a_node_and_a_driver_that_is_killed_leaves_none_of_t
         time.sleep(0.5)
 
 
-def test_nodes_are_lost_and_taken_away_and_the_study_waits_for_others_and_goes_on(cluster, start):
+def test_nodes_are_lost_taken_away_and_unfit_and_the_study_waits_for_others_and_goes_on(cluster, start):
     driver, folder = start("moved", LONG + 'resources: {labels: {zone: "in(a, b)"}}}')
     assert driver.wait_for(lambda: len(running(folder)) == 4 and trained(folder), timeout_s=240)
     cluster.kill_node(2)
@@ -127,17 +131,20 @@ def test_nodes_are_lost_and_taken_away_and_the_study_waits_for_others_and_goes_o
     assert driver.wait_for(said(driver, r"Node \S+ \(\w+\) will be taken away in [3-6]\d s with 2 trials, which go on"))
     assert driver.wait_for(said(driver, r"Node \S+ \(\w+\) was lost with 2 trials, which go on elsewhere; 0 trials"))
     assert driver.wait_for(said(driver, r"waiting for a node with 1 CPU and the label zone=in\(a,b\); there (is|are) "))
+    cluster.add_node("--labels=zone=b", prefix=without(folder.parent))
+    unfit = rf"Node \S+ \(\w+\) is left out.*; 0 trials at once now. {folder.parent} is another folder on this machine"
+    assert driver.wait_for(said(driver, unfit))
     cluster.add_node("--labels=zone=b", cpus=4)
     assert driver.wait_for(said(driver, r"Node \S+( \(\w+\))? joined; 4 trials at once now"))
     assert driver.process.wait(timeout=240) == 0, driver.log.read_text()
     rows = rows_of(folder)
-    history = assert_whole(rows, epochs=150)
+    history = assert_whole(rows, epochs=100)
     assert {trial.crashes for trial in history.trials.values()} == {0}
     reasons = [row.reason or "" for row in rows if isinstance(row, TrialRow) and row.state == TrialState.PENDING]
     assert sum("was lost" in reason or "could not be reached" in reason for reason in reasons) == 2
     assert sum("will be taken away" in reason for reason in reasons) == 2
     events = [r.reason for r in rows if isinstance(r, SessionRow) and r.state == StudyState.RUNNING and r.reason]
-    assert len(events) == 3
+    assert len(events) == 5
 
 
 def drain(cluster, node_id):

@@ -19,7 +19,7 @@ import pytest
 from results.environment import collect
 from results.errors import ResultsError
 from results.places import place
-from search import cli
+from search import run_cli
 from search.doctor.server import look_at_server
 from search.errors import ThermotuneError, UsageError
 from search.jobs import jobs, start, token
@@ -523,7 +523,7 @@ def test_a_relative_root_is_refused_before_anybody_is_asked(tmp_path):
     assert "all nodes share, got thermotune-runs" in done.stderr
 
 
-@pytest.mark.parametrize("run", [cli.submit, cli.resume])
+@pytest.mark.parametrize("run", [run_cli.submit, run_cli.resume])
 @pytest.mark.parametrize("address", ["local", "head:6379"])
 def test_no_wait_needs_a_job_server(run, address):
     with pytest.raises(UsageError, match="--no-wait must come with a job server"):

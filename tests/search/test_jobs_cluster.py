@@ -21,7 +21,8 @@ CANARY = "canary-4711"
 STUDY = """
 name: client
 recipe: {model: mlp-1024-1024, batch_size: 16, epochs: 9}
-search: {trials: 6}
+search: {trials: 8}
+baseline: null
 stopping: {name: asha, grace_epochs: 3}
 seeds: {confirm: 2}
 confirm: {top: 1}
@@ -115,7 +116,7 @@ def test_a_study_is_sent_detached_from_stopped_and_resumed(cluster, home, root, 
     folder = root / "client"
     known = {"RAY_AUTH_TOKEN": cluster.token, "RAY_API_SERVER_ADDRESS": cluster.jobs, "AWS_SECRET_ACCESS_KEY": CANARY}
     attached = Driver(root, "submit", str(home / "mine.yaml"), home=home, **known)
-    assert attached.wait_for(lambda: trained(folder) and "/16 trials" in attached.log.read_text())
+    assert attached.wait_for(lambda: trained(folder) and "/10 trials" in attached.log.read_text())
 
     second = user("submit", "mine.yaml")
     assert second.returncode == 2
@@ -127,7 +128,7 @@ def test_a_study_is_sent_detached_from_stopped_and_resumed(cluster, home, root, 
         "Started job client-1",
         "go along: AWS_SECRET_ACCESS_KEY",
         "exploring",
-        "/16 trials",
+        "/10 trials",
         "Detached.",
     ):
         assert text in said

@@ -24,3 +24,12 @@ def test_ranks_of_a_trial_get_equal_parts_and_the_actor_that_leads_them_nothing(
     assert asked.bundles == [{"CPU": 2, "GPU": 1}] * 4
     assert asked.strategy == "PACK"
     assert asked._bound.kwargs == {"bundle_label_selector": [{"zone": "a"}] * 4}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_nodes_that_are_left_out_are_not_asked_for(packed):
+    resources = Resources(labels={"zone": "a"})
+    asked = request_for(resources, 0, packed=packed, left_out={"b1", "a2"})
+    assert asked._bound.kwargs == {"bundle_label_selector": [{"zone": "a", "ray.io/node-id": "!in(a2,b1)"}]}
+    assert asked == request_for(resources, 0, packed=packed, left_out={"a2", "b1"})
+    assert asked != request_for(resources, 0, packed=packed)

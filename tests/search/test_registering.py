@@ -1,10 +1,5 @@
 """Registering a confirmed network: which one, once, with what it achieved; and a refusal where nothing is confirmed."""
 
-import json
-import shutil
-import subprocess
-import sys
-
 import pytest
 
 from results.query import StudyView
@@ -12,7 +7,6 @@ from results.report.build import report_of
 from search.errors import UsageError
 from search.registering import _choose, register
 from tests.results.synthetic import Study, finished
-from tests.search.commands import environment, thermotune
 
 
 @pytest.fixture(scope="module")
@@ -100,78 +94,3 @@ def without_confirmed(root, state):
 def test_the_advice_fits_the_reason_for_which_nothing_is_confirmed(tmp_path, state, advice):
     with pytest.raises(UsageError, match=advice):
         choose(without_confirmed(tmp_path, state))
-
-
-LOAD = """
-import json, sys, warnings
-warnings.simplefilter("ignore")
-import mlflow, mlflow.pytorch, numpy, torch
-mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pytorch.load_model(sys.argv[2])
-pixels = torch.from_numpy(numpy.load(sys.argv[3])).float()
-try:
-    model.eval()
-except NotImplementedError:
-    pass
-else:
-    raise AssertionError("eval() works: what we say of it is out of date")
-served = mlflow.pyfunc.load_model(sys.argv[2]).predict(pixels.numpy())
-assert numpy.array_equal(served, model(pixels).numpy())
-assert not {"trainables", "search", "results"} & set(sys.modules)
-numpy.save(sys.argv[4], model(pixels).numpy())
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_registered_network_is_loaded_elsewhere_and_predicts_what_was_recorded(tmp_path):
-    import numpy as np
-    import torch
-    import torch.nn.functional as F
-    from mlflow.tracking import MlflowClient
-
-    from trainables.data import prepare
-
-    root = tmp_path / "thermotune-runs"
-    small = ("--set", "search.trials=2", "--set", "recipe.epochs=3", "--set", "seeds.confirm=2")
-    assert thermotune(root, "submit", "digits-beta", *small).returncode == 0
-    made = thermotune(root, "register", "digits-beta")
-    assert made.returncode == 0, made.stderr
-    assert made.stdout == "models:/digits-beta/1\n"
-    assert "the median of its seeds" in made.stderr
-    again = thermotune(root, "register", "digits-beta")
-    assert (again.stdout, "registered already" in again.stderr) == ("models:/digits-beta/1\n", True)
-    assert "none twice" in thermotune(root, "sync", "digits-beta", "--check").stdout
-
-    view = StudyView(root / "digits-beta")
-    uri = f"sqlite:///{root / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri)
-    pixels, labels = prepare("digits").load("val")
-    np.save(tmp_path / "pixels.npy", np.array(pixels))
-    version = client.get_model_version("digits-beta", "1")
-    run = next(t for t in view.trials if version.tags["thermotune.key"].endswith(t.trial))
-    assert client.get_run(version.run_id).info.run_name == run.trial
-    assert json.loads(version.tags["recipe"]) == run.recipe
-    assert version.tags["verdict"] in version.description
-    names = [sys.executable, "-c", LOAD, uri, "models:/digits-beta/1", "pixels.npy", "logits.npy"]
-    subprocess.run(names, check=True, cwd=tmp_path, env=environment(tmp_path))
-    logits = torch.from_numpy(np.load(tmp_path / "logits.npy"))
-    last = view.epoch_means[run.trial][-1].metrics
-    targets = torch.from_numpy(np.array(labels))
-    assert float(F.cross_entropy(logits, targets)) == pytest.approx(last["val/loss"], rel=1e-4)
-    assert float((logits.argmax(1) == targets).double().mean()) == last["val/accuracy"] == run.value
-    assert float(version.tags["test/accuracy"]) == last["test/accuracy"]
-    assert float(version.tags["refit_temperature"]) == last["val/refit_temperature"]
-    for name in ("test/loss", "test/loss_refit", "test/ece", "test/ece_refit"):
-        assert float(version.tags[name]) == last[name]
-    ece = f"(ECE) {100 * last['test/ece']:.2f} % -> {100 * last['test/ece_refit']:.2f} %"
-    assert "the temperature fitted on the validation split, changed on the test split the loss" in version.description
-    assert ece in version.description
-    assert "pixels (N, 1, 8, 8) float32 in 0..16" in version.description
-    assert "do not call eval()" in made.stderr
-
-    shutil.rmtree(root / "digits-beta" / "checkpoints" / run.trial)
-    gone = thermotune(root, "register", "digits-beta", "--name", "gone")
-    assert gone.returncode == 1
-    assert f"thermotune train digits-beta {run.trial} --save" in gone.stderr
-    assert "Traceback" not in gone.stderr
