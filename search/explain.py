@@ -141,17 +141,19 @@ def _pending(records: Records, command: str) -> Iterator[str]:
     if driven:
         running = sum(trial.state is TrialState.RUNNING for trial in history.unfinished())
         yield f"{running} of {formats.count(records.view.sessions[-1].slots, 'slot')} busy."
-    elif spent := Meter(study, history, session="", clock=lambda: 0.0).spent or (conductor.at_rest and conductor.spent):
+    elif spent := Meter(study, history, session="", clock=lambda: 0.0).spent or (
+        conductor.at_rest and conductor.agenda.spent
+    ):
         yield f"The budget is used up: {spent}. For more: {resume} --set budget.{key_of(spent)}=N"
     else:
         yield f"No driver runs. To go on: {resume}"
-    if (why := conductor.blocked) is not None:
+    if (why := conductor.agenda.blocked) is not None:
         yield f"It is blocked by {why}."
     trained = {trial.arm for trial in history.of(stage=Stage.TEACH) if trial.state is TrialState.COMPLETED}
     if missing := [name for name in study.needed_teachers if name not in trained]:
         yield f"No trial is begun before the teachers are trained: {', '.join(missing)}."
-    if conductor.spent is not None and not conductor.at_rest:
-        yield f"No new trial is begun: the budget is used up, {conductor.spent}. What has begun is finished."
+    if conductor.agenda.spent is not None and not conductor.at_rest:
+        yield f"No new trial is begun: the budget is used up, {conductor.agenda.spent}. What has begun is finished."
     yield from _unfinished(records, driven)
     yield from _to_come(records)
 
@@ -198,7 +200,7 @@ def _to_come(records: Records) -> Iterator[str]:
         else:
             yield f"Arm {arm}: {formats.count(left, 'trial')} to come."
     todo = _to_confirm(records) - len(history.of(stage=Stage.CONFIRM))
-    if not records.conductor.candidates():
+    if not records.conductor.agenda.candidates():
         open_trials = sum(not trial.state.is_final for trial in history.of())
         waits = f", {open_trials} of which run or wait" if open_trials else ""
         yield f"Confirm begins when all explored trials have ended{waits}: then about {todo} runs on fresh seeds."
@@ -210,7 +212,7 @@ def _to_confirm(records: Records) -> int:
     """Confirm runs, those that have begun among them; an estimate before the search is over."""
     study, history = records.study, records.history
     begun = {(trial.source, seed) for trial in history.of(stage=Stage.CONFIRM) for seed in trial.seeds}
-    candidates = records.conductor.candidates()
+    candidates = records.conductor.agenda.candidates()
     if candidates:
         return len(begun | {(trial.name, seed) for trial in candidates for seed in study.confirm_seeds})
     wanted = sum(map(study.confirmed_trials, study.arms))

@@ -217,7 +217,7 @@ def _confirm(records: Records, trial: Trial) -> Iterator[str]:
         yield f"No: it has no {metric}."
         return
     place = f"place {ranked.index(trial.name) + 1} of {len(ranked)} completed trials of arm {trial.arm} by {metric}"
-    chosen = records.conductor.candidates()
+    chosen = records.conductor.agenda.candidates()
     best = f"the best {top} of the arm are" if top > 1 else "the best one of the arm is"
     if not chosen and not runs:
         yield f"Not decided: some explored trials have not ended. It has {place} so far; {best} chosen in the end."

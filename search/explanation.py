@@ -12,9 +12,10 @@ from results.query import StudyView
 from results.report.output import Format, json_text
 from results.schema import AnyRow, SessionRow, TrialRow
 from results.store import read_rows
-from search.conductor import Conductor, Nowhere
+from search.conductor import Conductor
 from search.folder import versions
 from search.history import History
+from search.recording import Nowhere
 from search.study import Study
 
 

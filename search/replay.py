@@ -32,13 +32,14 @@ from results.schema import (
 )
 from results.store import read_rows
 from search import warm_start
-from search.conductor import Conductor, Nowhere
+from search.conductor import Conductor
 from search.differing import Difference, contradiction, differences
 from search.errors import ThermotuneError
 from search.failures import Failure
 from search.folder import versions
 from search.history import History, Trial
 from search.proposing import Known
+from search.recording import Nowhere
 from search.study import Study
 from search.taking_up import news
 from trainables.loss_settings import RecipeWarning
@@ -193,7 +194,9 @@ class _Player:
         study = self._studies[number]
         self._session = row.session
         self._conductor = Conductor(study, self._history, Nowhere(), session=row.session, known=self._known)
-        self._conductor.trained = dict.fromkeys(study.needed_teachers, "")  # else nothing that is on record had begun
+        self._conductor.agenda.trained = dict.fromkeys(
+            study.needed_teachers, ""
+        )  # else nothing that is on record had begun
 
     def _compared(self, row: AnyRow) -> Iterator[Difference]:
         match row:

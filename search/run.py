@@ -149,9 +149,9 @@ def _drive(
     if conductor.finished and history.state is StudyState.COMPLETED:
         return Outcome.of(StudyState.COMPLETED, history, "nothing left to run")
     check_same(check_data(study), folder)
-    conductor.trained = trained_teachers(study, folder)
+    conductor.agenda.trained = trained_teachers(study, folder)
     meter = Meter(study, history, session)
-    spent = meter.spent or (conductor.spent if conductor.at_rest else None)
+    spent = meter.spent or (conductor.agenda.spent if conductor.at_rest else None)
     if spent is not None and not conductor.finished:
         raise ThermotuneError(
             f"the budget of {study.name} must leave something to do; used: {spent}. {more(study.name, spent)}"
@@ -177,12 +177,12 @@ def _drive(
     facts = {"slots": fleet.fits(conductor.shares.usual), "amendment": amendment, **_session_facts(fleet)}
     for line in news(rows, facts["environment"], amendment):
         progress.note(line)
-    conductor.session(StudyState.RUNNING, **facts)
+    conductor.records.session(StudyState.RUNNING, **facts)
     mirror = _start_mirror(folder, progress)
     progress.watch(conductor)
 
     def close(state: StudyState, reason: str) -> None:
-        conductor.session(state, reason=reason, wall_time_s=meter.session_s, **facts)
+        conductor.records.session(state, reason=reason, wall_time_s=meter.session_s, **facts)
         writer.close()
 
     def last_words(why: str) -> None:
@@ -195,7 +195,7 @@ def _drive(
             raise ThermotuneError(f"another driver took {study.name} over, because this one gave no sign of life")
         if meter.spent is not None:
             raise BudgetUsedUp(f"budget used up: {meter.spent}")
-        if (why := conductor.blocked) is not None:
+        if (why := conductor.agenda.blocked) is not None:
             raise StudyBlocked(f"{study.name} cannot go on, because {why}")
         if isinstance(folder, RemotePath) and lock.unreachable_s > TROUBLE_S:
             raise OSError(f"no answer for {lock.unreachable_s:.0f} s")  # and no row had to be written
@@ -228,7 +228,7 @@ def _drive(
         if isinstance(folder, RemotePath):
             patiently(writer.flush)
         if not conductor.finished:
-            raise BudgetUsedUp(f"budget used up: {conductor.spent}")
+            raise BudgetUsedUp(f"budget used up: {conductor.agenda.spent}")
     except Interrupted as interruption:
         state, reason = StudyState.INTERRUPTED, str(interruption)
         used_up = isinstance(interruption, BudgetUsedUp)

@@ -93,7 +93,7 @@ def _phase_of(conductor: Conductor) -> str:
     stages = [trial.stage for trial in conductor.history.unfinished()]
     if not stages:
         stages = [trial.stage for trial in list(conductor.history.trials.values())[-1:]]
-    if conductor.spent and not conductor.finished:
+    if conductor.agenda.spent and not conductor.finished:
         return "finishing what has begun: the budget of trials is used up"
     words = {Stage.TEACH: "training the teachers", Stage.CONFIRM: "confirming the best on fresh seeds"}
     return next((words[stage] for stage in words if stage in stages), "exploring")

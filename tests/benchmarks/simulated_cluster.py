@@ -145,7 +145,7 @@ def simulate(study: Study, writer: Writer, workers: int) -> tuple[History, dict[
     history = History()
     conductor = Conductor(study, history, writer, session="s0001", now=lambda: began + timedelta(seconds=now))
     facts = {"host": "simulated", "pid": 1, "slots": workers, "command": "simulated_cluster", "environment": "{}"}
-    conductor.session(StudyState.RUNNING, **facts)
+    conductor.records.session(StudyState.RUNNING, **facts)
     costs: dict[str, list[float]] = {kind: [] for kind in ("proposal", "again", "none to run", "start", "report")}
     checkpoints: dict[str, list[dict]] = {}
     busy: list[tuple[float, str, Worker]] = []
@@ -167,7 +167,7 @@ def simulate(study: Study, writer: Writer, workers: int) -> tuple[History, dict[
         costs["report"].append(cost)
         if verdict is Verdict.CONTINUE:
             heapq.heappush(busy, (now + worker.epoch_s, name, worker))
-    conductor.session(StudyState.COMPLETED, **facts)
+    conductor.records.session(StudyState.COMPLETED, **facts)
     return history, costs, now
 
 

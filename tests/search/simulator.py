@@ -179,9 +179,9 @@ def drive(
         now=now or (lambda: begin + timedelta(milliseconds=next(clock))),
     )
     shelf = {} if shelf is None else shelf
-    conductor.trained = dict(shelf)
+    conductor.agenda.trained = dict(shelf)
     facts = {"host": "h", "pid": 1, "slots": workers, "command": "c", "environment": "{}", "amendment": 1}
-    conductor.session(StudyState.RUNNING, **facts)
+    conductor.records.session(StudyState.RUNNING, **facts)
     rng = random.Random(order)
     busy: list[Worker] = []
     while not conductor.at_rest:
@@ -190,7 +190,7 @@ def drive(
             teacher = spec.teachers[trial.arm] if trial.stage == "teach" else None
             epochs = spec.recipe.epochs if teacher is None else teacher.epoch or teacher.recipe.epochs
             busy.append(Worker(trial, stops, epochs, checkpoints))
-        if conductor.blocked is not None:
+        if conductor.agenda.blocked is not None:
             break
         if not busy:
             continue  # the last paused trials have just ended
@@ -210,7 +210,7 @@ def drive(
             busy.remove(worker)
             if verdict is Verdict.STOP and worker.trial.stage == "explore":
                 checkpoints.pop(worker.key, None)
-    conductor.session(StudyState.COMPLETED if conductor.finished else StudyState.INTERRUPTED, **facts)
+    conductor.records.session(StudyState.COMPLETED if conductor.finished else StudyState.INTERRUPTED, **facts)
     return history
 
 

@@ -38,5 +38,5 @@ def test_gpu_hours_follow_the_share_that_each_attempt_was_given():
     conductor.report(early.name, hour(early, 2))  # it keeps what it has
     conductor.report(again.name, hour(again, 2, attempt_start=1))
     assert gpu_hours(conductor) == pytest.approx(0.25 + 0.25 + 0.25 + 1.0)
-    conductor._writer.flush()
+    conductor.records.flush()
     assert gpu_hours(taken_up(rows, gpus=0.25)) == pytest.approx(1.75)

@@ -251,7 +251,7 @@ def test_failed_trial_shows_the_end_of_its_traceback(tmp_path):
     rows = []
     disk = Disk(rows)
     conductor = Conductor(spec, History(), disk, session="s0001")
-    conductor.session(StudyState.RUNNING, host="h", pid=1, slots=1, command="c", environment="{}")
+    conductor.records.session(StudyState.RUNNING, host="h", pid=1, slots=1, command="c", environment="{}")
     trial = conductor.next_trial()
     conductor.started(trial.name)
     frames = "\n".join(f"  frame {number}" for number in range(20))
@@ -270,7 +270,7 @@ def test_every_crash_and_every_move_is_told(tmp_path):
     rows = []
     disk = Disk(rows)
     conductor = Conductor(spec, History(), disk, session="s0001")
-    conductor.session(StudyState.RUNNING, host="h", pid=1, slots=1, command="c", environment="{}")
+    conductor.records.session(StudyState.RUNNING, host="h", pid=1, slots=1, command="c", environment="{}")
     boom = Failure(
         setback=Setback.CRASH, reason="RuntimeError: boom", error='  File "a.py", line 1\nRuntimeError: boom'
     )
@@ -284,7 +284,7 @@ def test_every_crash_and_every_move_is_told(tmp_path):
     conductor.next_trial()
     conductor.started(name)
     conductor.lost(name, boom)
-    conductor.event("node 10.0.0.7 is lost with 1 trial, which goes on elsewhere")
+    conductor.records.event("node 10.0.0.7 is lost with 1 trial, which goes on elsewhere")
     disk.flush()
     folder = write_study(tmp_path, rows, spec)
     assert lines_of(explain_trial(folder, name), "How it ran") == (

@@ -27,7 +27,7 @@ def taken_up(rows, *overrides, gpus=0.0):
     spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpus": gpus})})
     conductor = Conductor(spec, history, Disk(rows), session=session)
     facts = {"host": "h", "pid": 1, "slots": 2, "command": "c", "environment": "{}"}
-    conductor.session(StudyState.RUNNING, **facts)
+    conductor.records.session(StudyState.RUNNING, **facts)
     return conductor
 
 
@@ -44,8 +44,8 @@ def report(trial, *epochs, **values):
 
 
 def written(conductor):
-    conductor._writer.flush()
-    return conductor._writer.safe
+    conductor.records.flush()
+    return conductor.records._writer.safe
 
 
 @pytest.mark.parametrize("allowed", [0, 2])
@@ -71,7 +71,7 @@ def test_crashes_count_over_sessions():
     for _ in range(3):
         conductor = taken_up(rows, "resources.max_failures=3")
         conductor.lost(begin(conductor).name, BOOM)
-        conductor._writer.flush()  # and the driver is killed
+        conductor.records.flush()  # and the driver is killed
     conductor = taken_up(rows, "resources.max_failures=3")
     trial = begin(conductor)
     assert (trial.name, trial.crashes, trial.attempt) == ("t0001", 3, 4)
@@ -108,7 +108,7 @@ def test_moves_count_as_crashes_from_the_fifth_on_without_a_new_epoch():
     assert (trial.moves, trial.crashes) == (8, 0)
     move()
     assert (trial.moves, trial.crashes, trial.state) == (8, 1, TrialState.PENDING)
-    conductor._writer.flush()
+    conductor.records.flush()
     conductor = taken_up(rows, "resources.max_failures=1")  # another driver counts on
     trial = move()
     assert (trial.moves, trial.crashes, trial.state) == (8, 2, TrialState.FAILED)
@@ -175,7 +175,7 @@ def test_with_several_workers_late_reports_enter_once(seed, workers):
 def test_an_event_is_kept_with_its_session_and_changes_no_state():
     conductor = taken_up([])
     begin(conductor)
-    conductor.event("the node 10.0.0.7 was lost")
+    conductor.records.event("the node 10.0.0.7 was lost")
     last = written(conductor)[-1]
     assert (last.session, last.state, last.reason) == ("s0001", "RUNNING", "the node 10.0.0.7 was lost")
     assert conductor.history.state is StudyState.RUNNING
@@ -217,7 +217,7 @@ def test_a_trial_that_needs_more_memory_has_it_in_the_next_session_too():
     conductor = taken_up(rows, gpus=0.5)
     trial = begin(conductor)
     conductor.report(trial.name, report(trial, out_of_memory="CUDA out of memory"))
-    conductor._writer.flush()
+    conductor.records.flush()
     assert begin(taken_up(rows, gpus=0.5)).gpu_share == 1.0
 
 

@@ -40,7 +40,7 @@ def run(trainable, monkeypatch, folder, *overrides):
     spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpus": 0.25})})
     disk = Disk([])
     conductor = Conductor(spec, History(), disk, session="s0001")
-    conductor.session(StudyState.RUNNING, host="h", pid=1, slots=4, command="c", environment="{}")
+    conductor.records.session(StudyState.RUNNING, host="h", pid=1, slots=4, command="c", environment="{}")
     tune.run_trials(
         conductor,
         folder / "study",

@@ -15,8 +15,9 @@ from search.conductor import Conductor
 from search.failures import failure_of
 from search.history import History
 from search.nodes import Fleet, Listing
+from search.searcher import FirstError, StudySearcher, trial_config
 from search.settings import Resources
-from search.tune import ActorManager, FirstError, StudyScheduler, StudySearcher, trial_config
+from search.tune import ActorManager, StudyScheduler
 from tests.search.simulator import Disk, study
 from trainables.trial import PLACEHOLDER, REPORT_KEY
 
@@ -54,8 +55,8 @@ def test_trial_that_crashes_more_often_than_allowed_fails_with_its_traceback(she
         scheduler.on_trial_error(CONTROLLER, tune_trial(config, status, str(tmp_path / "error.txt")))
     trial = conductor.history.trials[config["trial"]]
     assert trial.state == "FAILED"
-    conductor._writer.flush()
-    end = [r for r in conductor._writer.safe if isinstance(r, TrialRow)][-1]
+    conductor.records.flush()
+    end = [r for r in conductor.records._writer.safe if isinstance(r, TrialRow)][-1]
     assert (end.error, end.reason) == ("Traceback\nRuntimeError: boom", "RuntimeError: boom")
 
 
@@ -101,6 +102,30 @@ def test_no_worker_is_kept_beyond_those_that_fit(tmp_path):
         if left := left - 1:
             conductor.failed(*conductor.active, failure_of(None, "", None))
     assert [searcher.suggest(name) for name in "pqr"] == [PLACEHOLDER, None, None]
+
+
+def test_a_crash_that_a_node_may_be_to_blame_for_that_has_just_joined_does_not_count(tmp_path):
+    disk = Disk([])
+    conductor = Conductor(study("search.trials=4"), History(), disk, session="s0001")
+    fleet = Fleet(Resources(), lambda: Listing({"a": Node("a", "a", cpus=2)}), watched=True)
+    scheduler = StudyScheduler(conductor, tmp_path, fleet, lambda: True, FirstError())
+    searcher = StudySearcher(conductor, tmp_path, fleet, FirstError())
+    (tmp_path / "error.txt").write_text("Traceback\nFileNotFoundError: no data here\n")
+
+    def crashed_again():
+        config = searcher.suggest("x")
+        scheduler.on_trial_error(CONTROLLER, tune_trial(config, "PENDING", str(tmp_path / "error.txt")))
+        return conductor.history.trials[config["trial"]]
+
+    fleet.newcomers.doubtful.add("b")
+    trial = crashed_again()
+    assert (trial.moves, trial.crashes) == (1, 0)
+    fleet.newcomers.doubtful.clear()
+    trial = crashed_again()
+    assert (trial.moves, trial.crashes) == (1, 1)
+    rows = [row for row in disk.safe + disk.waiting if isinstance(row, TrialRow) and row.setback]
+    assert [row.error for row in rows] == ["Traceback\nFileNotFoundError: no data here"] * 2
+    assert rows[0].reason == "FileNotFoundError: no data here, perhaps the fault of a node that had just joined"
 
 
 def test_a_trial_that_a_reused_worker_refused_is_not_being_placed_any_more(shells):
