@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STUDY = """
 name: crash
 recipe: {model: mlp-512-512, batch_size: 16, epochs: 27}
-search: {trials: 12}
+search: {trials: 8}
+stopping: {grace_epochs: 9}
 baseline: null
 seeds: {confirm: 2}
 confirm: {top: 1}

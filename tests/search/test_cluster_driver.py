@@ -15,7 +15,7 @@ from tests.cluster import RAY, ray_cluster
 from tests.search.commands import Driver, rows_of, thermotune
 from tests.search.crashes import assert_whole, trained
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALL = "{name: NAME, recipe: {epochs: 3, batch_size: 16}, search: {trials: 4}, baseline: null, seeds: {confirm: 2}, "
 LONG = (

@@ -25,7 +25,7 @@ BALLAST = "ballast"
 @pytest.fixture
 def study_file(tmp_path):
     path = tmp_path / "crash.yaml"
-    path.write_text(STUDY.replace("WORKERS", "2").replace("trials: 10", "trials: 5"))
+    path.write_text(STUDY.replace("WORKERS", "1").replace("trials: 10", "trials: 5"))
     return str(path)
 
 

@@ -173,7 +173,7 @@ def test_study_that_does_not_fit_the_machine_any_more_says_so(tmp_path, study_fi
 def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_file):
     root = tmp_path / "runs"
     small = ("--set", "search.trials=3", "--set", "recipe.epochs=3")
-    assert thermotune(root, "submit", study_file(2), *small).returncode == 0
+    assert thermotune(root, "submit", study_file(1), *small).returncode == 0
     for part in (root / "crash" / "records" / "sessions").iterdir():
         if any(r.state == "COMPLETED" for r in to_rows("sessions", pq.read_table(part))):
             part.unlink()  # as if its last words had been lost
@@ -191,7 +191,7 @@ def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_f
     assert (tmp_path / "model.pt").exists()
     assert subprocess.run([THERMOTUNE, "train", "crash", "t0999", "--root", root], check=False).returncode == 2
 
-    again = thermotune(root, "submit", study_file(2), *small)
+    again = thermotune(root, "submit", study_file(1), *small)
     assert again.returncode == 2
     assert "resume crash" in again.stderr
     more = thermotune(root, "resume", "crash", "--trials", "+2")

@@ -18,8 +18,8 @@ from trainables.data import prepare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TWO = "resources.max_concurrent=2"
-SMALL = ("--set", "search.trials=4", "--set", "recipe.epochs=9", "--set", "seeds.confirm=2", "--set", TWO)
+ONE = "resources.max_concurrent=1"
+SMALL = ("--set", "search.trials=4", "--set", "recipe.epochs=9", "--set", "seeds.confirm=2")
 
 
 LOAD = """
@@ -151,7 +151,7 @@ def test_a_registered_network_is_loaded_elsewhere_and_predicts_what_was_recorded
 def test_study_in_which_everything_diverges_says_so_and_exits_3(tmp_path):
     root = tmp_path / "runs"
     broken = ("--set", "space.optimizer.lr={log: [1.0e+7, 1.0e+8]}", "--set", "search.trials=2")
-    run = thermotune(root, "submit", "digits-beta", *broken, "--set", TWO)
+    run = thermotune(root, "submit", "digits-beta", *broken, "--set", ONE)
     assert run.returncode == 3, run.stderr
     ends = {r.trial: r for r in rows_of(root / "digits-beta") if isinstance(r, TrialRow)}
     assert {row.state for row in ends.values()} == {"DIVERGED"}
@@ -162,7 +162,7 @@ def test_study_in_which_everything_diverges_says_so_and_exits_3(tmp_path):
 
 def test_a_second_study_reuses_the_teacher_and_dead_mlflow_neither_blocks_it_nor_makes_it_fail(tmp_path):
     root, dead = tmp_path / "runs", {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    small = ("--set", "search.trials=2", "--set", "recipe.epochs=3", "--set", "seeds.confirm=2", "--set", TWO)
+    small = ("--set", "search.trials=2", "--set", "recipe.epochs=3", "--set", "seeds.confirm=2", "--set", ONE)
     for name, mlflow in (("first", {}), ("second", dead)):
         run = thermotune(root, "submit", "digits-kd", *small, "--set", f"name={name}", **mlflow)
         assert run.returncode == 0, run.stderr

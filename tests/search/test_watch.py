@@ -200,7 +200,7 @@ class Server:
 @pytest.mark.timeout(600)
 def test_the_page_outlives_a_driver_that_is_killed_and_resumed(tmp_path):
     root = tmp_path / "runs"
-    small = ("-s", "search.trials=4", "-s", "seeds.confirm=2", "-s", "name=small", "-s", "resources.max_concurrent=2")
+    small = ("-s", "search.trials=4", "-s", "seeds.confirm=2", "-s", "name=small", "-s", "resources.max_concurrent=1")
     driver = Driver(root, "submit", "digits-beta", *small)
     folder = root / "small"
     assert driver.wait_for(lambda: (folder / "study.yaml").exists())

@@ -239,12 +239,13 @@ def test_compiled_runs_give_nearly_the_numbers_of_plain_ones_in_every_trial_of_a
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    for width in range(8, 14):  # more networks than the compiler keeps graphs for
+    for width in range(8, 11):  # more networks than the compiler keeps graphs for
         values = {"model": f"mlp-{width}-{width}", "epochs": 1}
-        plain, compiled = training(**values), training(compute={"compile": True}, **values)
         counters["stats"].clear()
-        for expected, found in zip(metrics(plain), metrics(compiled), strict=True):
-            assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+        with torch._dynamo.config.patch(recompile_limit=2):  # of 8, which take more networks
+            plain, compiled = training(**values), training(compute={"compile": True}, **values)
+            for expected, found in zip(metrics(plain), metrics(compiled), strict=True):
+                assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
         assert counters["stats"]["unique_graphs"] > 0, f"network {width} was not compiled"
     assert any(tmp_path.rglob("*"))
 
