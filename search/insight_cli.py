@@ -1,4 +1,4 @@
-"""The commands ``thermotune explain``, ``replay``, ``compare`` and ``train``: what the records say, if it holds."""
+"""The commands ``thermotune explain``, ``replay``, ``compare`` and ``train``: what records say, and if they hold."""
 
 from __future__ import annotations
 

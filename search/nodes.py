@@ -13,7 +13,6 @@ from typing import Any
 
 from results.formats import count
 from search.capacity import Node, lack, parts, slots, with_share
-from search.newcomers import Inspection, Newcomers
 from search.settings import Resources
 
 LOOK_EVERY_S = 2.0
@@ -47,13 +46,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A node came, will go, or is gone.
+    """A node came, will go, is gone, or is left out.
 
     Attributes:
         node: Which.
         words: What happened to it, after its name.
         is_end: Whether it is gone.
-        why: More about it, if there is more to say.
+        why: It is left out; else empty.
     """
 
     node: Node
@@ -79,7 +78,7 @@ class Fleet:
 
     Attributes:
         watched: Whether nodes may come and go.
-        newcomers: Those that came since it was made.
+        left_out: Why nodes must not be used, by id.
     """
 
     def __init__(
@@ -89,7 +88,6 @@ class Fleet:
         *,
         watched: bool,
         away: Callable[[bool], None] = lambda lost: None,
-        inspect: Inspection = lambda nodes, meanwhile: {},
     ) -> None:
         """Looks for the first time.
 
@@ -99,14 +97,14 @@ class Fleet:
             watched: Whether to look again.
             away: Called, in a thread of its own, while looking fails or hangs; at last, with True, when it has for so
                 long that the cluster is taken for lost. The main thread may hang too.
-            inspect: Looks at nodes that join.
         """
         self.watched = watched
         self._resources = resources
         self._look = look
         self._now = self._seen = look()
         self._away = away
-        self.newcomers = Newcomers(inspect)
+        self.left_out: dict[str, str] = {}
+        self._untold: list[str] = []
         self._silent_s = 0.0
         self._idle_since: float | None = None
         self._ended = threading.Event()
@@ -118,9 +116,9 @@ class Fleet:
         return cls(resources, lambda: Listing({machine.id: machine}), watched=False)
 
     @classmethod
-    def of_cluster(cls, resources: Resources, away: Callable[[bool], None], inspect: Inspection) -> Fleet:
+    def of_cluster(cls, resources: Resources, away: Callable[[bool], None]) -> Fleet:
         """The nodes of the connected cluster; ``away`` hears that its head does not answer."""
-        return cls(resources, listing, watched=True, away=away, inspect=inspect)
+        return cls(resources, listing, watched=True, away=away)
 
     def __enter__(self) -> Fleet:
         if self.watched:
@@ -132,12 +130,11 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self.newcomers.close()
 
     @property
     def nodes(self) -> list[Node]:
         """On which trials may be started."""
-        return [node for name, node in self._now.staying.items() if name not in self.newcomers.left_out]
+        return [node for name, node in self._now.staying.items() if name not in self.left_out]
 
     @property
     def facts(self) -> dict[str, Any]:  # Any: JSON
@@ -150,14 +147,19 @@ class Fleet:
         before, self._now = self._now, self._seen
         if before is not self._now:
             self._fits.clear()
-            told = [change for change in compare(before, self._now) if parts(change.node, self._resources)]
-            if came := [change.node for change in told if change.node.id not in before.staying]:
-                self.newcomers.came(came)
-            yield from (change for change in told if change.node.id not in self.newcomers.left_out)
-        for node, why in self.newcomers.unfit():
+            for change in compare(before, self._now):
+                if parts(change.node, self._resources) and change.node.id not in self.left_out:
+                    yield change
+        for name in [name for name in self._untold if name in self._now.staying]:  # its worker may be faster than we
+            self._untold.remove(name)
+            yield Change(self._now.staying[name], "is left out", why=self.left_out[name])
+
+    def leave_out(self, node_id: str, why: str) -> None:
+        """A node must not be used any more."""
+        if node_id not in self.left_out:
+            self.left_out[node_id] = why
+            self._untold.append(node_id)
             self._fits.clear()
-            if node.id in self._now.staying:
-                yield Change(node, "is left out", why=why)
 
     def is_leaving(self, node_id: str) -> bool:
         """Whether a node will be taken away."""

@@ -8,13 +8,10 @@ from typing import Any
 from ray.tune import PlacementGroupFactory
 
 from search.capacity import bundle, with_share
-from search.settings import Resources
+from search.settings import NODE_LABEL, Resources
 
 SETTLE_S = 0.5
 """Where a node has room, Ray gives it within milliseconds; where another was faster, we wait no longer."""
-
-
-_NODE = "ray.io/node-id"
 
 
 def request_for(
@@ -34,7 +31,7 @@ def request_for(
     where: dict[str, Any] = {}  # Any: of Ray's placement_group
     labels = dict(resources.labels)
     if left_out:
-        labels.setdefault(_NODE, f"!in({','.join(sorted(left_out))})")
+        labels[NODE_LABEL] = f"!in({','.join(sorted(left_out))})"
     if labels:
         where["bundle_label_selector"] = [labels] * resources.ranks
     if resources.strategy == "ddp":  # the leading actor of trainables.distributed needs nothing
@@ -70,6 +67,6 @@ class Packed(PlacementGroupFactory):  # type: ignore[misc]  # Ray is untyped her
             for name, free in available_resources_per_node().items()
         }
         (selector,) = self._bound.kwargs.get("bundle_label_selector", [{}])
-        usable = [name for name in listing().staying if name not in selector.get(_NODE, "")]
+        usable = [name for name in listing().staying if name not in selector.get(NODE_LABEL, "")]
         fitting = {name: room for name, room in rooms.items() if room >= 1 and name in usable}
         return min(sorted(fitting), key=fitting.__getitem__, default=None)

@@ -1,4 +1,7 @@
-"""Recording: what happens in a study becomes rows, applied to its history and handed to the writer."""
+"""Recording: what happens in a study, and what its stopping rule says of it, becomes rows.
+
+Every row is applied to the history and handed to the writer.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Recorder:
         tell: Callable[[str], None],
         now: Callable[[], datetime],
     ) -> None:
-        """Takes a study up.
+        """Nothing has happened yet in this session.
 
         Args:
             study: That is run.
@@ -192,6 +195,10 @@ class Recorder:
         self._record(replace(self._session_row, **self._stamp(), reason=text))
         self._tell(text)
 
+    def flush(self) -> None:
+        """Returns when all rows are safe."""
+        self._writer.flush()
+
     def _stamp(self) -> dict[str, Any]:
         return {
             "study": self._study.name,
@@ -203,7 +210,3 @@ class Recorder:
     def _record(self, row: AnyRow) -> None:
         self._history.apply(row)
         self._writer.append(row)
-
-    def flush(self) -> None:
-        """Returns when all rows are safe."""
-        self._writer.flush()

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,8 @@ from search.capacity import this_machine, unfit
 from search.checkpoints import sweep
 from search.conductor import Conductor
 from search.data import check_data, check_same
-from search.doctor.cluster import preflight, unfit_newcomers
+from search.doctor.admission import terms_of
+from search.doctor.cluster import preflight
 from search.errors import StoreAway, StudyBlocked, StudyFileError, ThermotuneError
 from search.folder import open_study, trained_teachers
 from search.history import History
@@ -163,17 +163,17 @@ def _drive(
             progress.note("It has not for half a minute: the study stops.")
             stop.give_up(SILENT)
 
-    fleet = Fleet.of_machine(machine, study.resources)
+    fleet, terms = Fleet.of_machine(machine, study.resources), None
     if isinstance(address, Cluster):
         try:
             until_the_end.enter_context(joined_ray(address, progress, stop, verbose=verbose))
-            inspect = partial(unfit_newcomers, study, folder.parent)
-            fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources, head_away, inspect))
+            fleet = until_the_end.enter_context(Fleet.of_cluster(study.resources, head_away))
             remarks = preflight(study, folder.parent, fleet.nodes, stop.checking(progress.phase))
         except Interrupted as interruption:
             return Outcome.of(StudyState.INTERRUPTED, history, str(interruption))
         for remark in remarks:
             progress.note(f"{remark[0].upper()}{remark[1:]}.")
+        terms = until_the_end.enter_context(terms_of(folder, study.recipe.dataset))
     facts = {"slots": fleet.fits(conductor.shares.usual), "amendment": amendment, **_session_facts(fleet)}
     for line in news(rows, facts["environment"], amendment):
         progress.note(line)
@@ -222,6 +222,7 @@ def _drive(
                 storage=storage,
                 session=session,
                 fleet=fleet,
+                terms=terms,
                 between_events=between_events,
                 verbose=verbose,
             )

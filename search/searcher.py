@@ -12,6 +12,7 @@ from results.places import Place
 from results.schema import Stage
 from search.checkpoints import checkpoint_folder
 from search.conductor import Conductor
+from search.doctor.admission import Terms
 from search.folder import shelf_of
 from search.history import Trial
 from search.nodes import Fleet
@@ -45,8 +46,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
     starting new ones costs seconds, most of them for importing torch: a placeholder keeps a worker for a while.
     """
 
-    def __init__(self, conductor: Conductor, folder: Place, fleet: Fleet, first_error: FirstError) -> None:
+    def __init__(
+        self, conductor: Conductor, folder: Place, fleet: Fleet, terms: Terms | None, first_error: FirstError
+    ) -> None:
         super().__init__()
+        self._terms = terms
         self._conductor = conductor
         self._folder = folder
         self._fleet = fleet
@@ -63,7 +67,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
             trial = self._conductor.next_trial()
             if trial is not None:
                 self._placeholders_left = self._fits
-                return trial_config(self._conductor.study, trial, self._folder)
+                return trial_config(self._conductor.study, trial, self._folder, self._terms)
             if self._conductor.at_rest:
                 return str(Searcher.FINISHED)
             if not self._conductor.between_stages or self._placeholders_left == 0 or held >= self._fits:
@@ -91,7 +95,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
         """Nothing: a study is rebuilt from its records."""
 
 
-def trial_config(study: Study, trial: Trial, folder: Place) -> dict[str, Any]:
+def trial_config(study: Study, trial: Trial, folder: Place, terms: Terms | None = None) -> dict[str, Any]:
     """What a worker needs to run the trial: a trainables.session.TrialConfig as plain values."""
     explore = trial.stage is Stage.EXPLORE
     taught = trial.stage is Stage.TEACH
@@ -114,4 +118,5 @@ def trial_config(study: Study, trial: Trial, folder: Place) -> dict[str, Any]:
         "shelf": str(shelf_of(folder)),
         "until": study.teachers[trial.arm].epoch if taught else None,
         "publish": trial.arm if taught else None,
+        "terms": terms,
     }

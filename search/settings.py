@@ -265,6 +265,8 @@ class Budget(Section):
 _ONE_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
 _LABEL = re.compile(rf"!?(?:{_ONE_LABEL}|in\({_ONE_LABEL}(?:, *{_ONE_LABEL})*\))")
 """Selectors of Ray 2.60, whose labels are those of Kubernetes."""
+NODE_LABEL = "ray.io/node-id"
+"""The label by which Ray tells every node."""
 
 
 class Resources(Section):
@@ -290,6 +292,8 @@ class Resources(Section):
     @field_validator("labels")
     @classmethod
     def _labels_as_ray_reads_them(cls, labels: dict[str, str]) -> dict[str, str]:
+        if NODE_LABEL in labels:
+            raise ValueError(f"{NODE_LABEL} must be left to thermotune, which leaves out unfit nodes by it")
         for key, wanted in labels.items():
             if not _LABEL.fullmatch(wanted):
                 raise ValueError(f"{key} must be a label, or !a, in(a,b) or !in(a,b) of labels, got {wanted!r}")

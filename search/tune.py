@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from results.places import Place
 from results.schema import Setback, Verdict
 from search.checkpoints import drop_checkpoints
 from search.conductor import Conductor
+from search.doctor.admission import Terms, unfit_node
 from search.failures import Failure, failure_of
 from search.history import Trial
 from search.nodes import Change, Fleet, node_of
@@ -96,16 +96,10 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
                 self._note_start(tune_trial)
         with self._first_error.kept():
             for change in self._fleet.changes():
-                sentence = change.sentence(self._trials_on(change), self._fits)
+                trials = 0 if change.why else self._trials_on(change)
+                sentence = change.sentence(trials, self._fits)
                 self._conductor.records.event(sentence, slots=self._fits)
-        for tune_trial in controller.get_live_trials():
-            if self._left_out(tune_trial) and tune_trial.trial_id not in self._sent_away:
-                self._send_away(tune_trial)
         return None
-
-    def _left_out(self, tune_trial: TuneTrial) -> bool:
-        """Whether a trial runs on a node that must not be used."""
-        return not self._fleet.newcomers.left_out.isdisjoint(self._nodes_of.get(tune_trial.trial_id, ()))
 
     def _note_start(self, tune_trial: TuneTrial) -> None:
         if tune_trial.trial_id in self._started:
@@ -133,8 +127,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         resources, shares = self._conductor.study.resources, self._conductor.shares
         gpus = shares.of(tune_trial.config["trial"]) if tune_trial.config != PLACEHOLDER else shares.usual
         packed = self._fleet.watched and resources.placement == "pack"
-        left_out = self._fleet.newcomers.left_out
-        tune_trial.update_resources(request_for(resources, gpus, packed=packed, left_out=left_out))
+        tune_trial.update_resources(request_for(resources, gpus, packed=packed, left_out=self._fleet.left_out))
 
     def on_trial_result(self, controller: object, tune_trial: TuneTrial, result: dict[str, Any]) -> str:
         """CONTINUE or STOP."""
@@ -155,7 +148,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
         return str(TrialScheduler.STOP)
 
     def _send_away(self, tune_trial: TuneTrial) -> None:
-        """Ends a worker whose node it must leave, if possible after a checkpoint. We hear of it as an error."""
+        """Ends a worker that has just written a checkpoint: its node will be taken away. We hear of it as an error."""
         self._sent_away.add(tune_trial.trial_id)
         ray.kill(tune_trial.temporary_state.ray_actor)
 
@@ -169,16 +162,17 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped her
             controller._unstage_trial_with_resources(tune_trial)
         if tune_trial.config == PLACEHOLDER:
             return
-        name, nodes = tune_trial.config["trial"], self._nodes_of.get(tune_trial.trial_id, set())
-        failure = failure_of(*_error_of(tune_trial), node=tune_trial.last_result.get("hostname"))
+        name = tune_trial.config["trial"]
+        error, text = _error_of(tune_trial)
+        failure = failure_of(error, text, node=tune_trial.last_result.get("hostname"))
         sent_away = tune_trial.trial_id in self._sent_away
         if sent_away:
-            its_node = "one of its nodes" if len(nodes) > 1 else "its node"
-            why = "is left out" if self._left_out(tune_trial) else "will be taken away"
-            failure = Failure(setback=Setback.MOVE, reason=f"{its_node} {why}")
-        elif failure.setback is Setback.CRASH and self._fleet.newcomers.suspects(nodes):
-            reason = f"{failure.reason}, perhaps the fault of a node that had just joined"
-            failure = replace(failure, setback=Setback.MOVE, reason=reason)
+            its_node = "one of its nodes" if len(self._nodes_of.get(tune_trial.trial_id, ())) > 1 else "its node"
+            failure = Failure(setback=Setback.MOVE, reason=f"{its_node} will be taken away")
+        elif (unfit := unfit_node(text)) is not None:
+            node, why = unfit
+            self._fleet.leave_out(node, why)
+            failure = Failure(setback=Setback.MOVE, reason="its node is unfit for the study, and left out", error=why)
         if sent_away or failure.setback is not Setback.MOVE:  # those of a lost node count when its loss is noticed
             self._nodes_of.pop(tune_trial.trial_id, None)
         with self._first_error.kept():
@@ -206,6 +200,7 @@ def run_trials(
     storage: Path,
     session: str,
     fleet: Fleet,
+    terms: Terms | None,
     between_events: Callable[[], bool],
     verbose: bool,
 ) -> None:
@@ -217,6 +212,7 @@ def run_trials(
         storage: Folder of this machine for Ray Tune's own files.
         session: Name of the driver session.
         fleet: Says how many trials to ask for at once, and what happens to nodes.
+        terms: What workers must find on their machines; None for this machine.
         between_events: Called about ten times a second or more; says whether all rows are safe. An exception from it
             ends the run.
         verbose: Let Ray Tune print its tables.
@@ -236,7 +232,7 @@ def run_trials(
             trainable_of(conductor.study.resources.ranks),
             name=session,
             storage_path=str(storage),
-            search_alg=StudySearcher(conductor, folder, fleet, first_error),
+            search_alg=StudySearcher(conductor, folder, fleet, terms, first_error),
             scheduler=StudyScheduler(conductor, folder, fleet, between_events, first_error),
             num_samples=-1,
             max_failures=0,  # restarts are ours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from results.places import place
+from search.doctor.admission import admit
 from trainables.distributed import DistributedTrial
 from trainables.trial import StudyTrial
 
@@ -16,9 +17,11 @@ class PlacedStudyTrial(StudyTrial):
     """A trial whose checkpoints and teachers may lie on an object store, where any machine finds them."""
 
     place = staticmethod(place)
+    admit = staticmethod(admit)
 
 
 class PlacedDistributedTrial(DistributedTrial):
     """The same of a trial that several processes train together."""
 
     place = staticmethod(place)
+    admit = staticmethod(admit)

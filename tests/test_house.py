@@ -41,6 +41,7 @@ def test_only_the_trials_know_ray_among_the_trainables():
 def test_only_the_shells_know_ray_in_search():
     knowing = [str(p.relative_to(ROOT / "search")) for p in modules("search") if "ray" in imported_packages(p)]
     assert knowing == [
+        "doctor/admission.py",
         "doctor/nodes.py",
         "failures.py",
         "nodes.py",

@@ -82,7 +82,7 @@ class DistributedTrial(StudyTrial):
         group = ray.util.get_current_placement_group()
         if group is None:
             raise RuntimeError("a trial of several processes must run in a placement group, got none. Use Ray Tune.")
-        self._processes = [_process(group, rank, self.place) for rank in range(group.bundle_count)]
+        self._processes = [_process(group, rank, self.place, self.admit) for rank in range(group.bundle_count)]
         self._nodes = ray.get([process.node.remote() for process in self._processes])
         address = ray.get(self._processes[0].open_store.remote(self._on_one_node))
         self._all("join", len(self._processes), device, address)
@@ -117,9 +117,9 @@ class DistributedTrial(StudyTrial):
 class RankProcess(StudyTrial):
     """One rank: an actor of Ray in a bundle of the trial's placement group."""
 
-    def __init__(self, rank: int, place: Callable[[str], Folder]) -> None:
+    def __init__(self, rank: int, place: Callable[[str], Folder], admit: Callable[..., None]) -> None:
         self._rank = rank
-        self.place = place
+        self.place, self.admit = place, admit
         self.setup(PLACEHOLDER)  # Ray Tune does not drive it: what the constructor of a Trainable prepares is not used
 
     def node(self) -> str:
@@ -148,7 +148,9 @@ class RankProcess(StudyTrial):
 
     def prepare(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
         """Packs the data of a trial on its machine. That may take hours, but no rank waits for another one yet."""
-        prepare_data(TrialConfig.from_dict(config))
+        trial = TrialConfig.from_dict(config)
+        self.admit(trial.terms)
+        prepare_data(trial)
 
     def take_up(self, config: dict[str, Any]) -> Report | None:  # Any: JSON; checked by TrialConfig
         """Turns to a trial; gives a report if memory is lacking for it."""
@@ -161,7 +163,7 @@ class RankProcess(StudyTrial):
         return report
 
 
-def _process(group: PlacementGroup, rank: int, place: Callable[[str], Folder]) -> Any:  # Any: Ray's handle
+def _process(group: PlacementGroup, rank: int, *hooks: Callable[..., Any]) -> Any:  # Any: Ray's handle
     needs = dict(group.bundle_specs[rank])
     options = {
         "num_cpus": needs.pop("CPU", 0),
@@ -169,7 +171,7 @@ def _process(group: PlacementGroup, rank: int, place: Callable[[str], Folder]) -
         "resources": needs,
         "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
     }
-    return ray.remote(RankProcess).options(**options).remote(rank, place)
+    return ray.remote(RankProcess).options(**options).remote(rank, *hooks)
 
 
 def node_died(error: BaseException | None) -> bool:

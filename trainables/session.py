@@ -44,6 +44,7 @@ class TrialConfig:
         shelf: Likewise of the trained teachers; needed where the recipe names one, or ``publish`` is set.
         until: End after this epoch of the schedule; None for its last one.
         publish: The name among ``teachers`` under which the trained network goes on the shelf.
+        terms: What must hold on the machine that trains, for ``StudyTrial.admit``; None for nothing.
     """
 
     trial: str
@@ -63,6 +64,7 @@ class TrialConfig:
     shelf: str | None = None
     until: int | None = None
     publish: str | None = None
+    terms: dict[str, Any] | None = None  # Any: JSON
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 

@@ -31,10 +31,12 @@ class StudyTrial(Trainable):  # type: ignore[misc]  # ray is not typed
 
     It never reports ``done``: the scheduler in the driver ends trials, because the rule and the records live there. The
     actor can be reused; what is expensive and equal between trials (torch, data on the device) stays in the process.
-    Whose folders may lie on an object store inherits from it, and says in ``place`` how to get at them.
+    Whose folders may lie on an object store inherits from it, and says in ``place`` how to get at them. Who sets terms
+    to machines raises in ``admit`` on one that must not train.
     """
 
     place: Callable[[str], Folder] = Path
+    admit: Callable[[dict[str, Any] | None], None] = staticmethod(lambda terms: None)
     ranks: Ranks | None = None  # who trains together; None for this process alone
 
     def setup(self, config: dict[str, Any]) -> None:  # Any: JSON; checked by TrialConfig
@@ -44,6 +46,7 @@ class StudyTrial(Trainable):  # type: ignore[misc]  # ray is not typed
         self._session = None  # the last trial's memory and processes go before the next one's come
         self._shortage: str | None = None
         if self._config is not None:
+            self.admit(self._config.terms)
             let_go(self._config.device)
             with self._short_of_memory():
                 self._session = TrialSession(self._config, self.place, self.ranks)

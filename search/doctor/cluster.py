@@ -85,29 +85,6 @@ def preflight(study: Study, root: Place, nodes: Iterable[Node], meanwhile: Meanw
     return remarks
 
 
-def unfit_newcomers(study: Study, root: Place, nodes: Sequence[Node], meanwhile: Meanwhile) -> dict[str, str]:
-    """Why nodes that joined while a study runs must not be used; as ``preflight``, but of each by itself.
-
-    Args:
-        study: That runs.
-        root: Folder of all studies.
-        nodes: That joined, and on which a trial fits.
-        meanwhile: As in ``look_at``.
-
-    Returns:
-        By id, without those that may be used; one that gave no answer may only be slow.
-
-    Raises:
-        OSError: The driver cannot write to the root.
-    """
-    why: dict[str, list[str]] = {}
-    for check in look_at(nodes, root, _data(study), meanwhile, thorough=False):
-        if check.state is State.FAILED and check.name != ANSWER:
-            why.setdefault(check.node, []).append(f"{check.found}{check.remedy and f'. {check.remedy}'}")
-    again = "Then start Ray there anew"
-    return {node.id: ". ".join([*why[node.name], again]) for node in nodes if node.name in why}
-
-
 def judge(found: Sequence[Check], then: str) -> list[str]:
     """What follows from the checks before a study; as ``preflight``.
 

@@ -253,27 +253,44 @@ def _data(name: str, digest: str | None) -> list[Check]:
 
 def _shares(request: Request, name: str) -> Check:
     """On a machine: whether it finds the driver's file in the root, with its content, and can write beside it."""
+    root = request.probe.parent
+    try:
+        found = reads(request)
+    except OSError as error:
+        return failed("root", f"{root} cannot be read ({reason(error)})", _share(root))
+    if found.state is State.FAILED:
+        return found
+    try:
+        publish({request.probe / name: request.content})
+    except OSError as error:
+        give = "Give Ray's user on this machine the right to write there, the same user as on the driver's"
+        return failed("root", f"{root} can be read, but not written ({reason(error)})", give)
+    return found
+
+
+def reads(request: Request) -> Check:
+    """On a machine: whether it finds the driver's file in the root, with its content.
+
+    Raises:
+        OSError: It cannot be read, though it may be there.
+    """
     file, root = request.probe / FILE, request.probe.parent
-    share = (
-        f"Mount the driver's file system at {root} on this machine, or use a root that all have: s3://bucket/prefix"
-        if isinstance(root, Path)
-        else remedy(root)
-    )
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         there = "is another folder" if root.exists() else "does not exist"
-        return failed("root", f"{root} {there} on this machine: what the driver writes is not there", share)
-    except OSError as error:
-        return failed("root", f"{root} cannot be read ({reason(error)})", share)
+        return failed("root", f"{root} {there} on this machine: what the driver writes is not there", _share(root))
     if content != request.content:
-        return failed("root", f"{root} gives a file another content than the driver wrote", share)
-    try:
-        publish({request.probe / name: content})
-    except OSError as error:
-        give = "Give Ray's user on this machine the right to write there, the same user as on the driver's"
-        return failed("root", f"{root} can be read, but not written ({reason(error)})", give)
+        return failed("root", f"{root} gives a file another content than the driver wrote", _share(root))
     return ok("root", f"{root} is shared with the driver")
+
+
+def _share(root: Place) -> str:
+    if isinstance(root, Path):
+        return (
+            f"Mount the driver's file system at {root} on this machine, or use a root that all have: s3://bucket/prefix"
+        )
+    return remedy(root)
 
 
 def _last_line(error: Exception) -> str:

@@ -27,8 +27,9 @@ from pathlib import Path
 
 from results.schema import AnyRow, Stage, StudyState, Verdict
 from results.store import RecordWriter
-from search.conductor import Conductor, Writer
+from search.conductor import Conductor
 from search.history import History, Trial
+from search.recording import Writer
 from search.settings import SAMPLERS
 from search.study import Study
 from search.study_file import load

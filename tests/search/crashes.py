@@ -36,7 +36,7 @@ def assert_whole(rows: Sequence[AnyRow], epochs: int = 27) -> History:
     for kind, key in (
         (DecisionRow, lambda r: (r.trial, r.rung)),
         (EpochRow, lambda r: (r.trial, r.lane, r.epoch, r.attempt)),
-        (TrialRow, lambda r: (r.trial, TrialState(r.state).is_final, r.attempt, r.state, r.setback)),
+        (TrialRow, lambda r: (r.trial, TrialState(r.state).is_final, r.attempt, r.state, r.setback and r.seq)),
     ):
         assert max(Counter(key(r) for r in rows if isinstance(r, kind)).values()) == 1
     history = History.fold(rows)

@@ -20,9 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STUDY = """
 name: crash
 recipe: {model: mlp-512-512, batch_size: 16, epochs: 27}
-search: {trials: 8}
+search: {trials: 4}
 stopping: {grace_epochs: 9}
-baseline: null
 seeds: {confirm: 2}
 confirm: {top: 1}
 """
@@ -65,7 +64,7 @@ def test_a_study_on_a_store_survives_the_loss_of_a_node_and_of_its_driver(tmp_pa
         assert sum(trial.moves for trial in history.trials.values()) >= 1
         assert not any(trial.crashes for trial in history.trials.values())
         assert replay(folder).differences == ()
-        assert sum(t.stage is Stage.CONFIRM for t in history.trials.values()) == 2
+        assert sum(t.stage is Stage.CONFIRM for t in history.trials.values()) == 4
         assert json.loads(thermotune(root, "report", "crash", "-f", "json", **known).stdout)["time"]
         there = {key.removeprefix(f"{tmp_path.name}/crash/") for key in keys(bucket, tmp_path.name)}
         assert {"study.yaml", "environment.json", "report.html", "report.json"} <= there

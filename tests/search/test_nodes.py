@@ -208,74 +208,27 @@ def test_nodes_of_a_cluster_are_recorded_with_the_session_and_a_machine_is_not()
     assert Fleet.of_machine(node("a"), Resources()).facts == {}
 
 
-# nodes that join
+# nodes that must not be used
 
 
-class Look:
-    """Looks at newcomers as a test wants, when it wants."""
-
-    def __init__(self, why):
-        self.why = why
-        self.may_end = threading.Event()
-        self.seen = []
-
-    def __call__(self, nodes, meanwhile):
-        self.seen.append([node.name for node in nodes])
-        while not self.may_end.wait(0.01):
-            meanwhile("looking")
-        if isinstance(self.why, Exception):
-            raise self.why
-        return {node.id: self.why for node in nodes if self.why}
-
-
-def test_nodes_that_join_are_looked_at_and_the_unfit_are_left_out_from_then_on(quick):
-    cluster, look = Cluster(node("a")), Look("/runs is another folder on this machine")
-    with Fleet(Resources(), cluster.look, watched=True, inspect=look) as fleet:
-        cluster.now = listing(node("a"), node("b", cpus=3), node("head", cpus=0))
-        assert heard(fleet) == ["node host-b joined; 5 trials at once now"]
-        assert fleet.newcomers.suspects({"b"})
-        assert not fleet.newcomers.suspects({"a"})
-        assert fleet.newcomers.suspects(())  # nobody knows where it was
-        look.may_end.set()
-        left_out = "node host-b is left out; 2 trials at once now. /runs is another folder on this machine"
-        assert heard(fleet) == [left_out]
-        assert [each.id for each in fleet.nodes] == ["a", "head"]
-        assert fleet.newcomers.suspects({"a", "b"})
-        assert not fleet.newcomers.suspects(())
+def test_a_node_that_is_left_out_counts_no_more_and_is_said_once_with_the_reason(quick):
+    cluster = Cluster(node("a"), node("b"))
+    with Fleet(Resources(), cluster.look, watched=True) as fleet:
+        fleet.leave_out("b", "/runs is another folder on this machine")
+        fleet.leave_out("b", "another of its workers says so too")
+        assert heard(fleet) == [
+            "node host-b is left out; 2 trials at once now. /runs is another folder on this machine"
+        ]
+        assert [each.id for each in fleet.nodes] == ["a"]
         cluster.now = listing(node("a"), gone={"b": "left the cluster"})
         time.sleep(0.05)
         assert list(fleet.changes()) == []  # its going matters to nobody
-    assert look.seen == [["host-b"]]
 
 
-@pytest.mark.parametrize("answer", ["", OSError("the driver cannot write to the root")])
-def test_nodes_without_an_objection_stay(quick, answer):
-    cluster, look = Cluster(node("a")), Look(answer)
-    look.may_end.set()
-    with Fleet(Resources(), cluster.look, watched=True, inspect=look) as fleet:
+def test_a_worker_may_say_that_its_node_is_unfit_before_the_node_is_listed(quick):
+    cluster = Cluster(node("a"))
+    with Fleet(Resources(), cluster.look, watched=True) as fleet:
+        fleet.leave_out("b", "no data")
+        assert list(fleet.changes()) == []
         cluster.now = listing(node("a"), node("b"))
-        assert heard(fleet) == ["node host-b joined; 4 trials at once now"]
-        while fleet.newcomers.doubtful:
-            assert list(fleet.changes()) == []
-        assert fleet.fits(0.0) == 4
-
-
-def test_a_node_that_is_gone_before_it_was_found_unfit_is_not_worth_another_word(quick):
-    cluster, look = Cluster(node("a")), Look("unfit")
-    with Fleet(Resources(), cluster.look, watched=True, inspect=look) as fleet:
-        cluster.now = listing(node("a"), node("b"))
-        heard(fleet)
-        cluster.now = listing(node("a"))
-        assert heard(fleet) == ["node host-b was lost; 2 trials at once now"]
-        look.may_end.set()
-        while fleet.newcomers.doubtful:
-            assert list(fleet.changes()) == []
-
-
-def test_the_end_of_a_study_ends_the_looks(quick):
-    cluster, look = Cluster(node("a")), Look("")
-    with Fleet(Resources(), cluster.look, watched=True, inspect=look) as fleet:
-        cluster.now = listing(node("a"), node("b"))
-        heard(fleet)
-        began = time.monotonic()
-    assert time.monotonic() - began < 2
+        assert heard(fleet) == ["node host-b is left out; 2 trials at once now. no data"]

@@ -28,7 +28,7 @@ TWO_SLOTS = Fleet.of_machine(Node("", "here", cpus=2), Resources())
 @pytest.fixture
 def shells(tmp_path):
     conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
-    searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, FirstError())
+    searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, None, FirstError())
     scheduler = StudyScheduler(conductor, tmp_path, TWO_SLOTS, lambda: True, FirstError())
     return conductor, searcher, scheduler
 
@@ -69,7 +69,7 @@ def on_two_nodes_of_a_cluster(tmp_path):
     """A searcher and its conductor, where two trials fit."""
     conductor = Conductor(study("search.trials=4"), History(), Disk([]), session="s0001")
     fleet = Fleet(Resources(), lambda: Listing({"a": Node("a", "a", cpus=2)}), watched=True)
-    return conductor, StudySearcher(conductor, tmp_path, fleet, FirstError())
+    return conductor, StudySearcher(conductor, tmp_path, fleet, None, FirstError())
 
 
 def test_on_a_cluster_one_more_is_asked_for_when_all_places_are_taken(tmp_path):
@@ -104,28 +104,23 @@ def test_no_worker_is_kept_beyond_those_that_fit(tmp_path):
     assert [searcher.suggest(name) for name in "pqr"] == [PLACEHOLDER, None, None]
 
 
-def test_a_crash_that_a_node_may_be_to_blame_for_that_has_just_joined_does_not_count(tmp_path):
+def test_a_trial_moves_from_an_unfit_node_which_is_left_out(tmp_path):
     disk = Disk([])
     conductor = Conductor(study("search.trials=4"), History(), disk, session="s0001")
     fleet = Fleet(Resources(), lambda: Listing({"a": Node("a", "a", cpus=2)}), watched=True)
     scheduler = StudyScheduler(conductor, tmp_path, fleet, lambda: True, FirstError())
-    searcher = StudySearcher(conductor, tmp_path, fleet, FirstError())
-    (tmp_path / "error.txt").write_text("Traceback\nFileNotFoundError: no data here\n")
-
-    def crashed_again():
-        config = searcher.suggest("x")
-        scheduler.on_trial_error(CONTROLLER, tune_trial(config, "PENDING", str(tmp_path / "error.txt")))
-        return conductor.history.trials[config["trial"]]
-
-    fleet.newcomers.doubtful.add("b")
-    trial = crashed_again()
+    config = StudySearcher(conductor, tmp_path, fleet, None, FirstError()).suggest("x")
+    (tmp_path / "error.txt").write_text(
+        "The actor died because of an error raised in its creation task, ray::PlacedStudyTrial.__init__()\n"
+        "search.doctor.admission.NodeUnfit: node 3fa0 must not be used: torch 2.0.0, not 2.15.0. Mend it\n"
+    )
+    scheduler.on_trial_error(CONTROLLER, tune_trial(config, "PENDING", str(tmp_path / "error.txt")))
+    trial = conductor.history.trials[config["trial"]]
     assert (trial.moves, trial.crashes) == (1, 0)
-    fleet.newcomers.doubtful.clear()
-    trial = crashed_again()
-    assert (trial.moves, trial.crashes) == (1, 1)
-    rows = [row for row in disk.safe + disk.waiting if isinstance(row, TrialRow) and row.setback]
-    assert [row.error for row in rows] == ["Traceback\nFileNotFoundError: no data here"] * 2
-    assert rows[0].reason == "FileNotFoundError: no data here, perhaps the fault of a node that had just joined"
+    assert fleet.left_out == {"3fa0": "torch 2.0.0, not 2.15.0. Mend it"}
+    (row,) = [row for row in disk.safe + disk.waiting if isinstance(row, TrialRow) and row.setback]
+    assert row.reason == "its node is unfit for the study, and left out"
+    assert row.error == "torch 2.0.0, not 2.15.0. Mend it"
 
 
 def test_a_trial_that_a_reused_worker_refused_is_not_being_placed_any_more(shells):
@@ -165,7 +160,7 @@ def test_checkpoints_of_an_ended_trial_go_when_its_rows_are_safe_and_not_before(
     conductor = Conductor(study("search.trials=2"), History(), Disk([]), session="s0001")
     safe = [False]
     scheduler = StudyScheduler(conductor, tmp_path, TWO_SLOTS, lambda: safe[0], FirstError())
-    searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, FirstError())
+    searcher = StudySearcher(conductor, tmp_path, TWO_SLOTS, None, FirstError())
     config = searcher.suggest("x")
     checkpoint = tmp_path / "checkpoints" / config["trial"] / "epoch-000001.pt"
     checkpoint.parent.mkdir(parents=True)

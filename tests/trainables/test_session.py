@@ -239,6 +239,30 @@ def test_ray_trial_waits_without_training_until_it_gets_a_trial() -> None:
     trial.stop()
 
 
+def test_ray_trial_trains_nothing_on_a_machine_that_does_not_meet_its_terms() -> None:
+    pytest.importorskip("ray", reason="trainables run without Ray, and so do their tests")
+    from trainables.distributed import RankProcess
+    from trainables.trial import StudyTrial
+
+    asked = []
+
+    def admit(terms: dict[str, Any] | None) -> None:
+        asked.append(terms)
+        raise RuntimeError("not here")
+
+    class Choosy(StudyTrial):
+        pass
+
+    Choosy.admit = staticmethod(admit)
+    told = config(terms={"torch": "2.15.0"}).to_dict()
+    with pytest.raises(RuntimeError, match="not here"):
+        Choosy(config=told)
+    rank = RankProcess(0, Path, admit)
+    with pytest.raises(RuntimeError, match="not here"):
+        rank.prepare(told)
+    assert asked == [{"torch": "2.15.0"}] * 2
+
+
 def test_a_session_reports_the_numbers_of_the_engine() -> None:
     session = TrialSession(config())
     training = Training(Recipe.model_validate(RECIPE), [0, 1])
