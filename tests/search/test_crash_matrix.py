@@ -15,7 +15,7 @@ import pytest
 from results.encoding import encode, to_rows, to_table
 from results.schema import ROW_TYPES, SessionRow, arrow_schema
 from tests.search.commands import Driver, rows_of, thermotune
-from tests.search.crashes import STUDY, assert_whole, begun, trained
+from tests.search.crashes import STUDY, assert_whole, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -149,20 +149,3 @@ def test_ray_tune_s_files_deleted_while_it_runs_cost_nothing_on_record(tmp_path,
     before = rows_of(root / "crash")
     driver.process.wait(timeout=120)
     resume(root, before)
-
-
-def test_budget_of_trials_ends_what_has_begun_and_can_be_raised(tmp_path, study_file):
-    root = tmp_path / "runs"
-    run = thermotune(root, "submit", study_file, "--set", "budget.trials=4", "--set", "recipe.epochs=3")
-    assert run.returncode == 75, run.stderr
-    assert "budget used up: 4 of 4 trials" in run.stderr
-    rows = rows_of(root / "crash")
-    assert_whole(rows, epochs=3)
-    again = thermotune(root, "resume", "crash")
-    assert again.returncode == 1
-    assert "used: 4 of 4 trials" in again.stderr
-    more = thermotune(root, "resume", "crash", "--set", "budget.trials=null", "--set", "search.trials=3")
-    assert more.returncode == 0, more.stderr
-    assert "amended: budget.trials: 4 -> None" in more.stderr
-    assert len(assert_whole(rows_of(root / "crash"), epochs=3).of()) == 6
-    assert begun(root / "crash", "s0002")

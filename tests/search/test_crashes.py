@@ -170,11 +170,24 @@ def test_study_that_does_not_fit_the_machine_any_more_says_so(tmp_path, study_fi
     assert "a trial needs 512 CPUs, this machine has" in run.stderr
 
 
-def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_file):
-    root = tmp_path / "runs"
-    small = ("--set", "search.trials=3", "--set", "recipe.epochs=3")
-    assert thermotune(root, "submit", study_file(1), *small).returncode == 0
-    for part in (root / "crash" / "records" / "sessions").iterdir():
+def test_a_study_ends_with_its_budget_is_extended_closed_and_trained_again(tmp_path, study_file):
+    root, folder = tmp_path / "runs", tmp_path / "runs" / "crash"
+    small = ("--set", "search.trials=2", "--set", "recipe.epochs=3")
+    run = thermotune(root, "submit", study_file(1), *small, "--set", "budget.trials=3")
+    assert run.returncode == 75, run.stderr
+    assert "budget used up: 3 of 3 trials" in run.stderr
+    assert_whole(rows_of(folder), epochs=3)
+    refused = thermotune(root, "resume", "crash")
+    assert refused.returncode == 1
+    assert "used: 3 of 3 trials" in refused.stderr
+    more = thermotune(root, "resume", "crash", "--trials", "+1", "--set", "budget.trials=null")
+    assert more.returncode == 0, more.stderr
+    assert "amended: budget.trials: 3 -> None" in more.stderr
+    assert Counter(t.arm for t in assert_whole(rows_of(folder), epochs=3).of()) == {"search": 3, "baseline": 3}
+    assert begun(folder, "s0002")
+    assert (folder / "study-2.yaml").exists()
+
+    for part in (folder / "records" / "sessions").iterdir():
         if any(r.state == "COMPLETED" for r in to_rows("sessions", pq.read_table(part))):
             part.unlink()  # as if its last words had been lost
     assert "INTERRUPTED" in thermotune(root, "status", "crash").stdout
@@ -182,6 +195,7 @@ def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_f
     assert closed.returncode == 0
     assert "starting Ray" not in closed.stderr
     assert "COMPLETED" in thermotune(root, "status", "crash").stdout
+    assert json.loads(thermotune(root, "report", "crash", "--format", "json").stdout)
 
     run = thermotune(root, "train", "crash", "t0001", "--save", str(tmp_path / "model.pt"))
     assert run.returncode == 0, run.stderr
@@ -190,16 +204,9 @@ def test_a_finished_study_is_closed_trained_again_and_extended(tmp_path, study_f
     assert equal == compared
     assert (tmp_path / "model.pt").exists()
     assert subprocess.run([THERMOTUNE, "train", "crash", "t0999", "--root", root], check=False).returncode == 2
-
     again = thermotune(root, "submit", study_file(1), *small)
     assert again.returncode == 2
     assert "resume crash" in again.stderr
-    more = thermotune(root, "resume", "crash", "--trials", "+2")
-    assert more.returncode == 0, more.stderr
-    assert Counter(t.arm for t in History.fold(rows_of(root / "crash")).of()) == {"search": 5, "baseline": 5}
-    assert (root / "crash" / "study-2.yaml").exists()
-    report = json.loads(thermotune(root, "report", "crash", "--format", "json").stdout)
-    assert report
 
 
 def test_study_whose_teacher_diverges_says_so_and_ends_in_order(tmp_path):

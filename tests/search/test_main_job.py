@@ -19,7 +19,8 @@ from trainables.data import prepare
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ONE = "resources.max_concurrent=1"
-SMALL = ("--set", "search.trials=4", "--set", "recipe.epochs=9", "--set", "seeds.confirm=2")
+TWO = "resources.max_concurrent=2"
+SMALL = ("--set", "search.trials=4", "--set", "recipe.epochs=9", "--set", "seeds.confirm=2", "--set", TWO)
 
 
 LOAD = """

@@ -47,6 +47,7 @@ def run(trainable, monkeypatch, folder, *overrides):
         storage=folder / "tune",
         session="s0001",
         fleet=Fleet.of_machine(Node("", "here", cpus=4, gpus=1), spec.resources),
+        terms=None,
         between_events=lambda: True,
         verbose=False,
     )
