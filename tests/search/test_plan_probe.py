@@ -70,7 +70,7 @@ def test_steps_and_evaluation_add_up_to_an_epoch(tmp_path):
         if "evaluation by rule of thumb" not in part["basis"]:
             break
     assert "of 135 steps, and evaluation" in part["basis"]
-    assert 0.5 < part["epoch_s"] / whole["epoch_s"] < 2  # others use the machine, too
+    assert 0.2 < part["epoch_s"] / whole["epoch_s"] < 5  # of the same size: one of 135 steps would not be
 
 
 @pytest.mark.slow
