@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import shutil
 import signal
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import psutil
@@ -86,6 +88,20 @@ class RayCluster:
         """Ends all processes of a node at once, as when its machine loses power."""
         _kill_tree(self.nodes[number])
 
+    def drain(self, node_id: str, deadline_s: int) -> None:
+        """Takes a node back, as a cloud does, so many seconds from now; ``node_id`` as ``listed`` gives it."""
+        subprocess.run(
+            [RAY, "drain-node", f"--address={self.address}", f"--node-id={node_id}", "--reason-message=spot",
+             "--reason=DRAIN_NODE_REASON_PREEMPTION", f"--deadline-remaining-seconds={deadline_s}"],
+            env=self.environment, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+
+    def listed(self, what: str) -> list[dict[str, Any]]:
+        """What the head lists: ``actors`` or ``nodes``."""
+        with self._get(f"/api/v0/{what}?detail=1&limit=1000", timeout_s=30) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]["result"]
+            return found
+
     def close(self) -> None:
         """Ends every process of the cluster."""
         for node in reversed(self.nodes):
@@ -122,9 +138,9 @@ class RayCluster:
         self.close()
         raise TimeoutError(f"the head did not start: {log}")
 
-    def _get(self, path: str):
+    def _get(self, path: str, timeout_s: float = 5):
         request = Request(self.jobs + path, headers={"Authorization": f"Bearer {self.token}"})
-        return urlopen(request, timeout=5)
+        return urlopen(request, timeout=timeout_s)
 
 
 @contextlib.contextmanager

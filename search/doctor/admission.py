@@ -14,8 +14,8 @@ from typing import Any
 
 from results.places import Place, place, publish
 from search.doctor import software, study
-from search.doctor.check import Check, State
-from search.doctor.nodes import Request, reads
+from search.doctor.check import State
+from search.doctor.nodes import reads
 from search.doctor.root import FILE
 from search.errors import ThermotuneError
 
@@ -42,14 +42,16 @@ def terms_of(folder: Place, dataset: str) -> Iterator[dict[str, Any]]:
     """
     content = secrets.token_hex(16)
     publish({folder / FILE: content.encode()})
-    yield {
-        "folder": str(folder),
-        "content": content,
-        "versions": software.versions(),
-        "data": {dataset: study.digest_of(dataset)},
-    }
-    with contextlib.suppress(OSError):  # the next session writes its own
-        (folder / FILE).unlink()
+    try:
+        yield {
+            "folder": str(folder),
+            "content": content,
+            "versions": software.versions(),
+            "data": {dataset: study.digest_of(dataset)},
+        }
+    finally:
+        with contextlib.suppress(OSError):  # the next session writes its own
+            (folder / FILE).unlink()
 
 
 def admit(terms: Terms | None) -> None:
@@ -68,18 +70,12 @@ def admit(terms: Terms | None) -> None:
     found = list(software.same(software.versions(), terms["versions"]))
     found += [study.data(name, digest, on_node=True) for name, digest in terms["data"].items()]
     with contextlib.suppress(OSError):
-        found.append(reads(Request(probe=place(terms["folder"]), content=terms["content"].encode(), versions={})))
-    if why := said_of(found):
+        found.append(reads(place(terms["folder"]), terms["content"].encode()))
+    if why := ". ".join(check.said for check in found if check.state is State.FAILED):
         import ray
 
         raise NodeUnfit(f"node {ray.get_runtime_context().get_node_id()} must not be used: {why}")
     _admitted.add(terms["content"])
-
-
-def said_of(found: list[Check]) -> str:
-    """What the failed checks say, in a line without a full stop; empty if there is none."""
-    bad = [check for check in found if check.state is State.FAILED]
-    return ". ".join(text for check in bad for text in (check.found, check.remedy) if text)
 
 
 def unfit_node(error: str) -> tuple[str, str] | None:

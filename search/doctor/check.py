@@ -48,6 +48,11 @@ class Check:
     remedy: str = ""
     node: str = ""
 
+    @property
+    def said(self) -> str:
+        """What was found, and what to do about it; without a full stop."""
+        return f"{self.found}. {self.remedy}" if self.remedy else self.found
+
 
 Look = Callable[[], Iterable[Check]]
 """What makes checks when it is called."""

@@ -34,9 +34,7 @@ class ClusterUnfit(ThermotuneError):
             then: The command with which to continue when they pass.
         """
         self.checks = tuple(checks)
-        lines = [
-            f"  {check.node}: {check.found}{check.remedy and f'. {check.remedy}'}" for check in together(self.checks)
-        ]
+        lines = [f"  {check.node}: {check.said}" for check in together(self.checks)]
         super().__init__("\n".join(["the cluster is not ready for the study", *lines, f"Once this is mended: {then}"]))
 
 

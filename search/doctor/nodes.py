@@ -255,7 +255,7 @@ def _shares(request: Request, name: str) -> Check:
     """On a machine: whether it finds the driver's file in the root, with its content, and can write beside it."""
     root = request.probe.parent
     try:
-        found = reads(request)
+        found = reads(request.probe, request.content)
     except OSError as error:
         return failed("root", f"{root} cannot be read ({reason(error)})", _share(root))
     if found.state is State.FAILED:
@@ -268,19 +268,19 @@ def _shares(request: Request, name: str) -> Check:
     return found
 
 
-def reads(request: Request) -> Check:
-    """On a machine: whether it finds the driver's file in the root, with its content.
+def reads(folder: Place, content: bytes) -> Check:
+    """On a machine: whether it finds the driver's file in a folder of the root, with its content.
 
     Raises:
         OSError: It cannot be read, though it may be there.
     """
-    file, root = request.probe / FILE, request.probe.parent
+    root = folder.parent
     try:
-        content = file.read_bytes()
+        found = (folder / FILE).read_bytes()
     except FileNotFoundError:
         there = "is another folder" if root.exists() else "does not exist"
         return failed("root", f"{root} {there} on this machine: what the driver writes is not there", _share(root))
-    if content != request.content:
+    if found != content:
         return failed("root", f"{root} gives a file another content than the driver wrote", _share(root))
     return ok("root", f"{root} is shared with the driver")
 

@@ -81,7 +81,7 @@ def test_store_that_is_away_for_a_while_is_no_fault_of_the_machine(bucket, monke
     with terms_of(place(f"s3://{bucket}/away/mine"), "digits") as terms:
         away = OSError("the store does not answer")
 
-        def fails(request):
+        def fails(folder, content):
             raise away
 
         monkeypatch.setattr(admission, "reads", fails)

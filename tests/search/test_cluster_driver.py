@@ -2,16 +2,14 @@
 
 import json
 import re
-import subprocess
 import time
-from urllib.request import Request, urlopen
 
 import pytest
 
 from results.places import place
 from results.schema import SessionRow, StudyState, TrialRow, TrialState
 from search.history import History
-from tests.cluster import RAY, ray_cluster
+from tests.cluster import ray_cluster
 from tests.search.commands import Driver, rows_of, thermotune
 from tests.search.crashes import assert_whole, trained
 
@@ -59,17 +57,9 @@ def start(cluster, write):
     return submit
 
 
-def listed(cluster, what):
-    """What the cluster's head lists: actors or nodes."""
-    url = f"{cluster.jobs}/api/v0/{what}?detail=1&limit=1000"
-    request = Request(url, headers={"Authorization": f"Bearer {cluster.token}"})
-    with urlopen(request, timeout=30) as answer:
-        return json.load(answer)["data"]["result"]["result"]
-
-
 def workers(cluster):
     """The workers of trials, of all studies so far."""
-    return [actor for actor in listed(cluster, "actors") if actor["class_name"] == "PlacedStudyTrial"]
+    return [actor for actor in cluster.listed("actors") if actor["class_name"] == "PlacedStudyTrial"]
 
 
 def homes(cluster, *, but=()):
@@ -127,7 +117,7 @@ def test_nodes_are_lost_taken_away_and_unfit_and_the_study_waits_for_others_and_
     driver, folder = start("moved", LONG + 'resources: {labels: {zone: "in(a, b)"}}}')
     assert driver.wait_for(lambda: len(running(folder)) == 4 and trained(folder), timeout_s=240)
     cluster.kill_node(2)
-    drain(cluster, next(node["node_id"] for node in listed(cluster, "nodes") if node["labels"].get("zone") == "a"))
+    cluster.drain(next(node["node_id"] for node in cluster.listed("nodes") if node["labels"].get("zone") == "a"), 60)
     assert driver.wait_for(said(driver, r"Node \S+ \(\w+\) will be taken away in [3-6]\d s with 2 trials, which go on"))
     assert driver.wait_for(said(driver, r"Node \S+ \(\w+\) was lost with 2 trials, which go on elsewhere; 0 trials"))
     assert driver.wait_for(said(driver, r"waiting for a node with 1 CPU and the label zone=in\(a,b\); there (is|are) "))
@@ -147,12 +137,3 @@ def test_nodes_are_lost_taken_away_and_unfit_and_the_study_waits_for_others_and_
     assert len(events) == 5
     left_out = [reason for reason in reasons if reason == "its node is unfit for the study, and left out"]
     assert 1 <= len(left_out) <= 4
-
-
-def drain(cluster, node_id):
-    """As a cloud does that takes a machine back."""
-    subprocess.run(
-        [RAY, "drain-node", f"--address={cluster.address}", f"--node-id={node_id}", "--reason-message=spot",
-         "--reason=DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds=60"],
-        env=cluster.environment, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 
 from results.schema import AnyRow, EpochRow, Setback, TrialRow, TrialState
-from tests.cluster import RAY, RayCluster, ray_cluster
+from tests.cluster import RayCluster, ray_cluster
 from tests.search.commands import Driver, rows_of
 from trainables import TrialConfig, TrialSession
 
@@ -72,12 +69,12 @@ def test_a_trial_is_on_all_nodes_of_its_processes_and_moves_when_one_of_them_goe
     folder = tmp_path / "root" / "together"
     with ray_cluster(tmp_path / "home", head_cpus=0) as cluster:
         numbers = {name: cluster.add_node(f"--labels=node={name}", cpus=1) for name in "abc"}
-        labels = {node["node_id"]: node["labels"].get("node") for node in listed(cluster, "nodes")}
+        labels = {node["node_id"]: node["labels"].get("node") for node in cluster.listed("nodes")}
         what = ("submit", str(tmp_path / "together.yaml"), "--address", cluster.address)
         driver = Driver(tmp_path / "root", *what, home=cluster.home, **cluster.credentials)
         try:
             assert driver.wait_for(lambda: bool(epochs(rows_of(folder)))), driver.log.read_text()
-            drain(cluster, apart_from_the_leader(cluster)["node_id"])
+            cluster.drain(apart_from_the_leader(cluster)["node_id"], 120)
             assert driver.wait_for(lambda: "s with 1 trial, which goes on elsewhere; 1 trial" in driver.log.read_text())
             assert driver.wait_for(lambda: epochs(rows_of(folder))[-1].attempt == 2)
             lost = apart_from_the_leader(cluster)
@@ -108,26 +105,9 @@ def setbacks(rows: Sequence[AnyRow]) -> list[TrialRow]:
     return [row for row in rows if isinstance(row, TrialRow) and row.setback is not None]
 
 
-def listed(cluster: RayCluster, what: str) -> list[dict[str, Any]]:
-    """What the cluster's head lists: actors or nodes."""
-    url = f"{cluster.jobs}/api/v0/{what}?detail=1&limit=1000"
-    with urlopen(Request(url, headers={"Authorization": f"Bearer {cluster.token}"}), timeout=30) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]["result"]
-        return found
-
-
 def living(cluster: RayCluster, kind: str) -> list[dict[str, Any]]:
     """The actors of a class that run."""
-    return [actor for actor in listed(cluster, "actors") if (actor["class_name"], actor["state"]) == (kind, "ALIVE")]
-
-
-def drain(cluster: RayCluster, node_id: str) -> None:
-    """As a cloud does that takes a machine back."""
-    subprocess.run(
-        [RAY, "drain-node", f"--address={cluster.address}", f"--node-id={node_id}", "--reason-message=spot",
-         "--reason=DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds=120"],
-        env=cluster.environment, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    return [actor for actor in cluster.listed("actors") if (actor["class_name"], actor["state"]) == (kind, "ALIVE")]
 
 
 def epochs(rows: Sequence[AnyRow]) -> list[EpochRow]:
